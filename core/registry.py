@@ -1,0 +1,65 @@
+"""What the site asks of the product without importing it; filled by rag's AppConfig.ready, read by up, prepare, doctor and the health page.
+
+Why a registry: `core` must not import `rag`. Nothing is imported here that costs time, so registering is free; what a
+registered function needs, it imports when it is called.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.models import User
+
+
+class State(enum.StrEnum):
+    OK = "ok"
+    WARN = "warn"  # works, but somebody should know
+    FAIL = "fail"  # does not work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one question to one dependency found."""
+
+    state: State
+    found: str  # in a few words: "Ollama 0.17.4 with 3 models"
+    fix: str = ""  # the command, or the step, that mends it
+
+
+Check = Callable[[], Finding]
+
+
+@dataclass(slots=True)
+class Registry:
+    doctor: dict[str, Check] = field(default_factory=dict)
+    announcements: list[str] = field(default_factory=list)  # names in `doctor` that `up` prints once it runs
+    readiness: dict[str, Check] = field(default_factory=dict)
+    preparations: dict[str, Callable[[], None]] = field(default_factory=dict)
+    samples: Callable[["User"], None] | None = None
+
+
+registry = Registry()
+
+
+def register_doctor(name: str, check: Check, *, announce: bool = False) -> None:
+    """A row of `manage.py doctor`; with `announce`, also a line of what `up` prints once it runs. A check that raises is a fail."""
+    registry.doctor[name] = check
+    if announce and name not in registry.announcements:
+        registry.announcements.append(name)
+
+
+def register_readiness(name: str, check: Check) -> None:
+    """A condition of /health/ready/ (FAIL: not ready). Asked often: milliseconds, no model call."""
+    registry.readiness[name] = check
+
+
+def register_preparation(name: str, run: Callable[[], None]) -> None:
+    """A step of every start, after migrations: quick when there is nothing to do, e.g. exporting the question model once."""
+    registry.preparations[name] = run
+
+
+def register_samples(load: Callable[["User"], None]) -> None:
+    """Loads the sample collection on behalf of the first administrator; asked once, on the first start."""
+    registry.samples = load
