@@ -1,4 +1,4 @@
-"""What the site asks of the product without importing it; filled by rag's AppConfig.ready, read by up, prepare, doctor and the health page.
+"""What the site asks of the product without importing it: filled by rag's AppConfig, read by up, doctor and health.
 
 Why a registry: `core` must not import `rag`. Nothing is imported here that costs time, so registering is free; what a
 registered function needs, it imports when it is called.
@@ -44,7 +44,7 @@ registry = Registry()
 
 
 def register_doctor(name: str, check: Check, *, announce: bool = False) -> None:
-    """A row of `manage.py doctor`; with `announce`, also a line of what `up` prints once it runs. A check that raises is a fail."""
+    """A row of `manage.py doctor`; with `announce` also a line that `up` prints. A check that raises counts as FAIL."""
     registry.doctor[name] = check
     if announce and name not in registry.announcements:
         registry.announcements.append(name)
@@ -56,7 +56,7 @@ def register_readiness(name: str, check: Check) -> None:
 
 
 def register_preparation(name: str, run: Callable[[], None]) -> None:
-    """A step of every start, after migrations: quick when there is nothing to do, e.g. exporting the question model once."""
+    """A step of every start, after migrations; quick when nothing is to do (the question model is exported once)."""
     registry.preparations[name] = run
 
 
