@@ -43,7 +43,7 @@ class Stop(Exception):
 
 
 def ensure_environment(argv: list[str]) -> None:
-    """Returns when this interpreter can run the command; else installs, re-executes in .venv, or ends with a sentence."""
+    """Returns when this interpreter can run the command; else installs, re-executes in .venv, or exits with why."""
     try:
         _ensure(argv)
     except Stop as stop:
