@@ -89,9 +89,10 @@ def prepare(say: Say, *, samples: bool) -> Administrator | None:
     administrator = first_administrator()
     if administrator and samples:
         pending.touch(mode=0o600)
-    if pending.exists() and registry.samples is not None:
-        say("Loading the sample collection.")
-        registry.samples(get_user_model().objects.filter(is_superuser=True).earliest("pk"))
+    if pending.exists():
+        if registry.samples is not None:
+            say("Loading the sample collection.")
+            registry.samples(get_user_model().objects.filter(is_superuser=True).earliest("pk"))
         pending.unlink()
     return administrator
 

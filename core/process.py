@@ -23,6 +23,7 @@ LOG_FILES = 3  # older ones kept beside the current one
 LONGEST_LINE = 64 * 1024
 STEADY_SECONDS = 60  # a child that ran this long starts again without a pause
 LONGEST_PAUSE = 30
+TOLD_LINES, TOLD_SECONDS = 5, 60
 KILL_SECONDS = 5  # from "stop at once" to the end
 SERIOUS = re.compile(r"(?:^|\s|\[)(?:ERROR|CRITICAL|FATAL)\b")
 _PR_SET_PDEATHSIG = 1
@@ -53,6 +54,8 @@ class Child:
     failures: int = 0
     unread: bytes = b""
     last_lines: list[str] = field(default_factory=list)
+    told: int = 0  # errors shown on the terminal since `told_since`
+    told_since: float = 0
 
     @property
     def running(self) -> bool:
@@ -72,7 +75,6 @@ class Supervisor:
         path = self.logs / f"{program.name}.log"
         log = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace")
         log.setFormatter(logging.Formatter("%(message)s"))
-        path.chmod(0o600)
         child = self.children[program.name] = Child(program, log)
         self._launch(child)
 
@@ -150,7 +152,18 @@ class Supervisor:
         child.log.emit(logging.makeLogRecord({"msg": "%s", "args": (line,)}))
         child.last_lines = [*child.last_lines[-19:], line]
         if SERIOUS.search(line[:80]):
+            self._tell(child, line)
+
+    def _tell(self, child: Child, line: str) -> None:
+        """Shows an error on the terminal; of many in a row only the first few, the rest are in the log."""
+        now = time.monotonic()
+        if now - child.told_since > TOLD_SECONDS:
+            child.told_since, child.told = now, 0
+        child.told += 1
+        if child.told <= TOLD_LINES:
             self.say(f"{child.program.name}: {line[:300]}")
+        elif child.told == TOLD_LINES + 1:
+            self.say(f"{child.program.name}: more errors are in {self.logs / child.program.name}.log")
 
     def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         """Reads the rest of a dead child's output and decides when it starts again."""

@@ -1,5 +1,6 @@
 """`manage.py prepare`: what has to be there before web and workers start, for containers; `up` does it too."""
 
+import os
 from argparse import ArgumentParser
 from typing import Any
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        os.umask(0o077)
         installation.make_folders(settings.DATA_DIR)
         if options["models_only"]:
             for name, run in registry.preparations.items():

@@ -1,4 +1,4 @@
-"""`manage.py up`: prepares the data folder, starts Redis, the web server and the workers, and stops them all on Ctrl-C."""
+"""`manage.py up`: prepares the data folder, starts Redis, web server and workers, and stops them all on Ctrl-C."""
 
 import contextlib
 import fcntl
@@ -28,6 +28,7 @@ from core.process import Program, Supervisor
 from core.registry import Finding, State, registry
 
 START_SECONDS = 180
+PROBE_SECONDS = 0.4
 STOP_SECONDS = 25  # a worker may finish the step it is at; what it leaves is picked up at the next start
 WORKERS = ("worker-ingest", "worker-embed")
 QUIET = {
@@ -45,7 +46,8 @@ QUIET = {
 class Command(BaseCommand):
     help = "Starts Footnote and everything that it needs; Ctrl-C stops all of it."
     requires_system_checks = ()  # the key may not exist yet; the checks run once it does
-    stopping = 0
+    stopping = 0  # how often somebody asked
+    interruptible = True  # while nothing runs yet that has to be stopped in order
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, help="port to listen on (8000)")
@@ -56,12 +58,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        os.umask(0o077)  # databases, logs and originals are for this user's eyes
         host, port = parse_bind(options["bind"] or env_str("FOOTNOTE_BIND", "127.0.0.1:8000"), options["port"])
         data: Path = settings.DATA_DIR
         installation.make_folders(data)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop_asked)
-        with single_instance(data / "run" / "up.pid"):
+        with contextlib.suppress(_Interrupted), single_instance(data / "run" / "up.pid"):
             require_free(host, port)
             installation.ensure_secret_key(data)
             call_command("check", verbosity=0)
@@ -81,6 +84,7 @@ class Command(BaseCommand):
             self._start_redis(supervisor, environment)
             administrator = installation.prepare(self.say, samples=samples)
             connections.close_all()
+            self.interruptible = False
             for program in programs(host, port, environment):
                 supervisor.start(program)
             self._wait_until_healthy(supervisor, host, port)
@@ -93,18 +97,17 @@ class Command(BaseCommand):
                 self.say("Ctrl-C stops everything.\n")
             while not self.stopping:
                 supervisor.tick(0.5)
-        except _Interrupted:
-            pass
         finally:
+            self.interruptible = False
             self.say("Stopping; what is unfinished goes on at the next start.")
             asked, self.stopping = self.stopping, max(self.stopping, 1)
             supervisor.stop(first=("web", "llama", *WORKERS), hurry=lambda: self.stopping > max(asked, 1))
             self.say("Stopped.")
 
     def _stop_asked(self, number: int, frame: FrameType | None) -> None:
-        """The first time: stop in order. Again: at once. Before the children run, the step at hand is interrupted."""
+        """The first time: stop in order. Again: at once. Before there are workers, by an exception."""
         self.stopping += 1
-        if self.stopping == 1:
+        if self.interruptible:
             raise _Interrupted
 
     def _start_redis(self, supervisor: Supervisor, environment: dict[str, str]) -> None:
@@ -123,11 +126,15 @@ class Command(BaseCommand):
             supervisor.tick(0.02)
 
     def _wait_until_healthy(self, supervisor: Supervisor, host: str, port: int) -> None:
-        """Returns when the web server says that it is ready and both workers answer. Raises CommandError with the reason."""
+        """Returns when the web server is ready and both workers answer. Raises CommandError with the reason."""
         deadline = time.monotonic() + START_SECONDS
         missing = dict.fromkeys(("web", *WORKERS), "does not answer yet")
+        asked = 0.0
         while missing and not self.stopping:
             supervisor.tick(0.2)
+            if time.monotonic() < asked + PROBE_SECONDS:
+                continue
+            asked = time.monotonic()
             for name, child in supervisor.children.items():
                 if child.failures >= 3:
                     raise CommandError(f"{name} does not start. Its last lines:\n{supervisor.last_words(name)}")
@@ -140,9 +147,8 @@ class Command(BaseCommand):
                     missing.pop(name, None)
             if missing and time.monotonic() > deadline:
                 name, reason = next(iter(missing.items()))
-                raise CommandError(
-                    f"{name} is not ready after {START_SECONDS} s: {reason}. Its log: {settings.DATA_DIR}/logs/{name}.log"
-                )
+                log = settings.DATA_DIR / "logs" / f"{name}.log"
+                raise CommandError(f"{name} is not ready after {START_SECONDS} s: {reason}. Its log: {log}")
 
 
 class _Interrupted(Exception):
@@ -264,7 +270,7 @@ def _for_browsers(host: str) -> str:
 def web_not_ready(host: str, port: int) -> str:
     """Why the web server is not ready, or "" when it is."""
     allowed = next((name.removeprefix(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
-    request = urllib.request.Request(f"http://{_for_browsers(host)}:{port}/health/ready/", headers={"Host": allowed})  # noqa: S310
+    request = urllib.request.Request(f"http://{_for_browsers(host)}:{port}/health/ready/", headers={"Host": allowed})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=3):
