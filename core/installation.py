@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.staticfiles.finders import get_finders
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import transaction
 
-from core import audit
 from core.env import env_secret, env_str
+from core.models import User
 from core.registry import registry
+from core.services import create_user
 
 FOLDERS = ("originals", "tmp", "run", "indexes", "models", "static", "logs", "redis")
 Say = Callable[[str], None]
@@ -92,15 +91,14 @@ def prepare(say: Say, *, samples: bool) -> Administrator | None:
     if pending.exists():
         if registry.samples is not None:
             say("Loading the sample collection.")
-            registry.samples(get_user_model().objects.filter(is_superuser=True).earliest("pk"))
+            registry.samples(User.objects.filter(is_superuser=True).earliest("pk"))
         pending.unlink()
     return administrator
 
 
 def first_administrator() -> Administrator | None:
     """The first administrator, made from the environment, by asking or with a new password; None when there is one."""
-    users = get_user_model().objects
-    if users.filter(is_superuser=True).exists():
+    if User.objects.filter(is_superuser=True).exists():
         return None
     name = env_str("FOOTNOTE_ADMIN_NAME")
     password = env_secret("FOOTNOTE_ADMIN_PASSWORD")
@@ -108,7 +106,7 @@ def first_administrator() -> Administrator | None:
         name, password = _ask()
     name = name or "admin"
     generated = "" if password else secrets.token_urlsafe(15)
-    user = get_user_model()(username=name, is_staff=True, is_superuser=True)
+    user = User(username=name)
     try:
         user.full_clean(exclude=["password"])
         if password:
@@ -118,10 +116,7 @@ def first_administrator() -> Administrator | None:
             f"The administrator {name!r} cannot be made: {' '.join(error.messages)} "
             "Set another FOOTNOTE_ADMIN_NAME or FOOTNOTE_ADMIN_PASSWORD."
         ) from error
-    user.set_password(password or generated)
-    with transaction.atomic():
-        user.save(force_insert=True)
-        audit.record("user.created", actor=None, subject=user, administrator=True)
+    create_user(None, username=name, password=password or generated, administrator=True)
     return Administrator(name=name, password=generated)
 
 

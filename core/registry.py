@@ -5,7 +5,7 @@ registered function needs, it imports when it is called.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ class Finding:
 
 
 Check = Callable[[], Finding]
+ServerHook = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Registry:
     announcements: list[str] = field(default_factory=list)  # names in `doctor` that `up` prints once it runs
     readiness: dict[str, Check] = field(default_factory=dict)
     preparations: dict[str, Callable[[], None]] = field(default_factory=dict)
+    on_start: list[ServerHook] = field(default_factory=list)
+    on_stop: list[ServerHook] = field(default_factory=list)
     samples: Callable[["User"], None] | None = None
 
 
@@ -53,6 +56,18 @@ def register_doctor(name: str, check: Check, *, announce: bool = False) -> None:
 def register_readiness(name: str, check: Check) -> None:
     """A condition of /health/ready/ (FAIL: not ready). Asked often: milliseconds, no model call."""
     registry.readiness[name] = check
+
+
+def register_server_start(run: ServerHook) -> None:
+    """Awaited by the web server before its first request, in its event loop."""
+    if run not in registry.on_start:
+        registry.on_start.append(run)
+
+
+def register_server_stop(run: ServerHook) -> None:
+    """Awaited by the web server after its last request, in its event loop."""
+    if run not in registry.on_stop:
+        registry.on_stop.append(run)
 
 
 def register_preparation(name: str, run: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from core import installation
@@ -33,7 +32,7 @@ class Command(BaseCommand):
                 run()
             return
         installation.ensure_secret_key(settings.DATA_DIR)
-        call_command("check", verbosity=0)
+        self.check(display_num_errors=False)
         administrator = installation.prepare(self.stdout.write, samples=not options["no_samples"])
         if administrator:
             self.stdout.write(installation.introduce(administrator))

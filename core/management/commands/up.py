@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.core.management.base import BaseCommand
 from django.db import connections
 
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         with contextlib.suppress(_Interrupted), single_instance(data / "run" / "up.pid"):
             require_free(host, port)
             installation.ensure_secret_key(data)
-            call_command("check", verbosity=0)
+            self.check(display_num_errors=False)
             self._run(host, port, started, samples=not options["no_samples"])
 
     def say(self, text: str) -> None:
@@ -167,7 +167,7 @@ def programs(host: str, port: int, environment: dict[str, str]) -> list[Program]
         found.append(llama)
     python = sys.executable
     web = [python, "-m", "uvicorn", "core.asgi:application", "--host", host, "--port", str(port), "--no-server-header"]
-    web += ["--no-access-log", "--timeout-graceful-shutdown", "5", "--lifespan", "auto", "--log-level", "warning"]
+    web += ["--no-access-log", "--timeout-graceful-shutdown", "5", "--lifespan", "on", "--log-level", "warning"]
     web.append("--proxy-headers" if settings.SECURE_PROXY_SSL_HEADER else "--no-proxy-headers")
     found.append(Program(name="web", command=web, environment=environment))
     celery = [
