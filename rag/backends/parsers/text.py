@@ -1,0 +1,80 @@
+"""Plain text in any encoding."""
+
+import codecs
+from pathlib import Path
+from typing import ClassVar
+
+from rag.backends.parsers._kinds import is_text, kind_of
+from rag.backends.parsers.base import Parser, Progress
+from rag.domain.errors import Permanent
+from rag.domain.text import tidy
+from rag.domain.types import Page, ParsedDocument
+
+_SAMPLE = 64 * 1024  # bytes that the guess looks at: it takes seconds for whole books
+# UTF-32 first: its mark begins with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+class TextParser(Parser):
+    name: ClassVar[str] = "text/1"
+    media_types: ClassVar[frozenset[str]] = frozenset({"text/plain"})
+    suffixes: ClassVar[frozenset[str]] = frozenset({".txt", ".text", ".log"})
+
+    @classmethod
+    def recognises(cls, head: bytes) -> bool:
+        return kind_of(head) in ("", "a web page") and is_text(head)
+
+    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+        text = tidy(decode(path.read_bytes()))
+        if not text.strip():
+            raise Permanent("This file holds no text.")
+        progress(1, 1)
+        return ParsedDocument("", (Page(None, text),), self.name)
+
+
+def decode(data: bytes, declared: str = "") -> str:
+    """`data` as text: by its byte-order mark, as UTF-8, as it declares itself, else by the best guess.
+
+    Raises `Permanent` for bytes that are no text.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace")
+    if not is_text(data[:_SAMPLE]) or not is_text(data[-_SAMPLE:]):
+        raise Permanent("This file does not hold readable text.")
+    if data.count(0) > 0.1 * len(data):
+        return data.decode("utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be", "replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    if declared:
+        try:
+            return data.decode(declared)
+        except (UnicodeDecodeError, LookupError):
+            pass
+    return _guessed(data)
+
+
+def _guessed(data: bytes) -> str:
+    """Text that is not UTF-8 throughout."""
+    almost = data.decode("utf-8", "replace")
+    broken = almost.count("\ufffd")
+    # Good UTF-8 with a few bad bytes: other encodings would garble every accent.
+    if broken * 10 <= sum(1 for letter in almost if letter > "\x7f"):
+        return almost
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:_SAMPLE]).best()
+    for encoding in (best.encoding if best else "", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return data.decode("cp1252", "replace")
