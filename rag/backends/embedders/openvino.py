@@ -1,0 +1,247 @@
+"""Embeds with OpenVINO from the same weights, exported once: no torch, a quarter of the memory, 3 ms a question.
+
+`export` runs once, in a process that has torch, and keeps its result only when it agrees with sentence-transformers.
+`OpenVinoEmbedder` then gives vectors that may be compared with theirs, so both carry the same digest.
+
+Why float32: where the processor has bfloat16 OpenVINO would use it, twice as fast, but the nearest ten then differ.
+Why one infer request: a question keeps all threads busy for milliseconds; a second one beside it would only cost memory.
+Why the two names in `sys.modules`: `import openvino` imports its model converter, which reports the import to its maker
+over the network and writes a user id into the home folder. The converter is not needed, and no host is to be asked.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag.backends import files
+from rag.backends.embedders.base import Embedder, Identity
+from rag.backends.embedders.samples import SAMPLES
+from rag.backends.embedders.weights import Weights, find_weights
+from rag.backends.errors import Damaged
+from rag.domain.errors import Permanent
+from rag.domain.types import Vectors
+
+KIND = "openvino/1"
+MODEL = "model.xml"
+DATA = "model.bin"
+LEAST_AGREEMENT = 0.999  # cosine with sentence-transformers, for the worst of the samples
+
+_BATCH_TOKENS = 4096
+_MISSING = "The embedding model is not prepared for answering. Run `python3 manage.py prepare`."
+
+
+class OpenVinoEmbedder(Embedder):
+    """`folder` is a model folder, by default the bundled weights; `export_folder` is what `export` made of it.
+
+    `threads` 0 means one per core. Safe to call from several threads. Raises `Permanent` naming the command that helps when
+    the weights or their export are missing, altered or of another model.
+    """
+
+    def __init__(self, folder: str = "", export_folder: str = "", threads: int = 0) -> None:
+        weights = find_weights(folder)
+        self.name, self.digest = weights.name, weights.digest
+        self.dimension, self.max_tokens = weights.dimension, weights.max_tokens
+        self._prompts = weights.question_prompt, weights.passage_prompt
+        _check(weights, Path(export_folder))
+        self._runner = _Runner(weights, Path(export_folder), threads)
+
+    @classmethod
+    def identity(cls, folder: str) -> Identity:
+        return find_weights(folder).identity
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return self._runner.embed([self._prompts[1] + text for text in texts])
+
+    def embed_question(self, text: str) -> Vectors:
+        vector: Vectors = self._runner.embed([self._prompts[0] + text])[0]
+        return vector
+
+
+def is_exported(weights: Weights, export_folder: Path) -> bool:
+    """Whether `export_folder` holds a whole export of just these weights."""
+    try:
+        _check(weights, export_folder)
+    except Permanent:
+        return False
+    return True
+
+
+def export(weights: Weights, export_folder: Path) -> None:
+    """Makes `export_folder` from `weights`, unless it is there already. Takes some ten seconds and imports torch.
+
+    Raises `Permanent` when the exported model does not agree with sentence-transformers, `Retryable` on a full disk.
+    """
+    if is_exported(weights, export_folder):
+        return
+    discarded = export_folder.with_name(f".{export_folder.name}.old{files.PARTIAL}")
+    shutil.rmtree(discarded, ignore_errors=True)
+    if export_folder.exists():
+        export_folder.rename(discarded)
+    with files.new_folder(export_folder) as sibling:
+        _convert(weights, sibling)
+        agreement = _agreement(weights, sibling)
+        if agreement < LEAST_AGREEMENT:
+            raise Permanent(
+                f"The embedding model {weights.name} gives other vectors after its export (cosine {agreement:.4f}); "
+                "it cannot be used for questions."
+            )
+        meta = {
+            "kind": KIND,
+            "weights": weights.digest,
+            "agreement": round(agreement, 6),
+            "sums": {name: files.sha256(sibling / name) for name in (MODEL, DATA)},
+            "versions": {
+                name: version(name) for name in ("torch", "transformers", "sentence-transformers", "openvino")
+            },
+        }
+        files.seal(sibling, meta)
+    shutil.rmtree(discarded, ignore_errors=True)
+
+
+class _Runner:
+    """The exported model, ready to run, with its tokenizer."""
+
+    def __init__(self, weights: Weights, export_folder: Path, threads: int) -> None:
+        from tokenizers import Tokenizer
+
+        self._weights = weights
+        self._tokenizer = Tokenizer.from_file(str(weights.folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(max_length=weights.max_tokens)
+        self._tokenizer.no_padding()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
+            "INFERENCE_PRECISION_HINT": "f32",
+            # Pinned threads of several processes would meet on the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        core = _openvino().Core()
+        # The weights stay in the file, mapped into memory, as far as the processor can use them in place.
+        compiled = core.compile_model(core.read_model(str(export_folder / MODEL)), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """float32 of shape (len(texts), dimension), unit length, in the order of `texts`; longer texts are cut."""
+        vectors = np.empty((len(texts), self._weights.dimension), dtype=np.float32)
+        # One by one: a batch would start threads of the tokenizer's own beside everybody else's.
+        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        for places in _batches([len(ids) for ids in tokens]):
+            vectors[places] = self._run([tokens[place] for place in places])
+        return vectors
+
+    def _run(self, tokens: list[list[int]]) -> Vectors:
+        length = _padded(max(map(len, tokens)))
+        ids = np.zeros((len(tokens), length), dtype=np.int64)
+        mask = np.zeros((len(tokens), length), dtype=np.int64)
+        for row, numbers in enumerate(tokens):
+            ids[row, : len(numbers)] = numbers
+            mask[row, : len(numbers)] = 1
+        with self._lock:
+            self._request.infer({"input_ids": ids, "attention_mask": mask})
+            # A view into the request's own memory: done with before the lock is given up.
+            states = self._request.get_output_tensor(0).data
+            if self._weights.pooling == "cls":
+                pooled = states[:, 0].copy()
+            else:
+                kept = mask.astype(np.float32)
+                pooled = np.einsum("bsd,bs->bd", states, kept) / kept.sum(axis=1, keepdims=True)
+        pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
+        return np.asarray(pooled, dtype=np.float32)
+
+
+def _batches(lengths: list[int]) -> Iterator[list[int]]:
+    """Places in batches of similar length, so that little is spent on padding; each at most `_BATCH_TOKENS`, padded."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch and _padded(lengths[batch[0]]) * (len(batch) + 1) > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _padded(length: int) -> int:
+    # OpenVINO prepares itself for each new shape and remembers it: few shapes, little memory.
+    step = 8 if length <= 64 else 32
+    return -(-length // step) * step
+
+
+def _check(weights: Weights, export_folder: Path) -> None:
+    try:
+        meta = files.unseal(export_folder)
+        current = meta.get("kind") == KIND and meta.get("weights") == weights.digest
+        if not current or meta.get("sums") != {name: files.sha256(export_folder / name) for name in (MODEL, DATA)}:
+            raise Damaged("the export is of other weights or has been altered")
+    except (Damaged, OSError) as error:
+        raise Permanent(_MISSING) from error
+
+
+def _convert(weights: Weights, folder: Path) -> None:
+    """Writes model.xml and model.bin; takes token ids and attention mask, gives the last hidden states."""
+    from rag.backends.embedders.sentence_transformers import go_offline
+
+    go_offline()
+    import torch
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(str(weights.folder), attn_implementation="eager", local_files_only=True).eval()
+
+    class LastStates(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    names = ["input_ids", "attention_mask"]
+    example = torch.ones((2, 16), dtype=torch.long)
+    onnx = folder / "model.onnx"
+    with warnings.catch_warnings():
+        # The tracer warns of what depends on the example's shape; the comparison that follows would show it.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            LastStates(),
+            (example, example),
+            str(onnx),
+            input_names=names,
+            output_names=["states"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "states")},
+            opset_version=17,
+            dynamo=False,
+        )
+    openvino = _openvino()
+    # OpenVINO's own format can be mapped from the file; an ONNX file is copied into every process that opens it.
+    openvino.save_model(openvino.Core().read_model(str(onnx)), str(folder / MODEL), compress_to_fp16=False)
+    onnx.unlink()
+
+
+def _agreement(weights: Weights, folder: Path) -> float:
+    """The smallest cosine between the two ways of embedding the samples, alone and in batches."""
+    from rag.backends.embedders.sentence_transformers import load_model
+
+    model, runner = load_model(weights), _Runner(weights, folder, 0)
+    wanted = model.encode(list(SAMPLES), normalize_embeddings=True, show_progress_bar=False)
+    alone = np.vstack([runner.embed([text]) for text in SAMPLES])
+    together = runner.embed(SAMPLES)
+    return float(min((wanted * alone).sum(axis=1).min(), (wanted * together).sum(axis=1).min()))
+
+
+def _openvino() -> Any:
+    """The OpenVINO runtime, imported without its converter and without telemetry."""
+    for name in ("openvino_telemetry", "openvino.tools.ovc"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None makes an import of it fail
+    import openvino
+
+    return openvino

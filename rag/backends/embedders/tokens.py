@@ -1,0 +1,55 @@
+"""Counts and places the tokens of a text with a model's own tokenizer, without the model."""
+
+from collections.abc import Iterator
+
+from rag.backends.embedders.weights import model_folder
+from rag.domain.errors import Permanent
+
+# A tokenizer holds some 200 bytes a token while it works: a text of many megabytes is taken in pieces of this many
+# code points.
+_PIECE = 1 << 16
+
+
+class TokenCounter:
+    """The word pieces of a text, without special tokens and never cut.
+
+    `folder` is a model folder, by default the bundled one; raises `Permanent` when it has no tokenizer.json.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        # Imported here so that naming this class costs nothing.
+        from tokenizers import Tokenizer
+
+        file = model_folder(folder) / "tokenizer.json"
+        if not file.is_file():
+            raise Permanent(f"{file.parent.name} is not a complete sentence-transformers model folder.")
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where each word piece stands in `text`, as [start, end) in code points."""
+        spans: list[tuple[int, int]] = []
+        for start, piece in _pieces(text):
+            found = self._tokenizer.encode(piece, add_special_tokens=False).offsets
+            spans.extend((start + first, start + last) for first, last in found)
+        return spans
+
+    def count(self, text: str) -> int:
+        """How many word pieces `text` has."""
+        return sum(len(self._tokenizer.encode(piece, add_special_tokens=False)) for _, piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """`text` in pieces with their starts, cut before a blank, where no word piece can span the cut."""
+    start = 0
+    while len(text) - start > _PIECE:
+        end = start + _PIECE
+        while end > start and not text[end].isspace():
+            end -= 1
+        # 65,536 characters without a blank are not words; a piece that is torn there costs nothing.
+        end = end if end > start else start + _PIECE
+        yield start, text[start:end]
+        start = end
+    if start < len(text):
+        yield start, text[start:]
