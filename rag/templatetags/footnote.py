@@ -1,0 +1,144 @@
+"""What the templates compute for themselves: icons, excerpts, which sources an answer cites. None of it reads the database."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+register = template.Library()
+
+IN_WORK = frozenset({"queued", "reading", "indexing", "embedding"})
+BEFORE_MARK = 140  # characters shown before the first marked word: about two lines of the evidence panel
+EXCERPT = 420  # characters shown of a passage until the reader asks for the rest: about seven lines
+
+
+def _value(thing: Any, name: str) -> Any:
+    """A field of a dataclass or a key of a dict, as templates do; raises AttributeError or KeyError where there is none."""
+    return thing[name] if isinstance(thing, Mapping) else getattr(thing, name)
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """The drawing `name` of static/icons.svg, silent for screen readers: the words stand beside it."""
+    return format_html(
+        '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        extra,
+        static("icons.svg"),
+        name,
+    )
+
+
+@register.filter
+def cited(answer: Any) -> frozenset[int]:
+    """The numbers of the sources that the visible text and the quotes of an answer point to."""
+    numbers = {_value(quote, "number") for quote in _value(answer, "quotes")}
+    for sentence in _value(answer, "sentences"):
+        if not _value(sentence, "hidden"):
+            numbers.update(_value(chip, "number") for chip in _value(sentence, "chips"))
+    return frozenset(numbers)
+
+
+@register.filter
+def verdicts(answer: Any) -> list[dict[str, str]]:
+    """How many sentences carry which verdict, in words, the worst first; sentences that were not checked are left out."""
+    counts = dict.fromkeys(("contradicted", "unsupported", "partly", "supported"), 0)
+    for sentence in _value(answer, "sentences"):
+        verdict = str(_value(sentence, "verdict"))
+        if verdict in counts and not _value(sentence, "hidden"):
+            counts[verdict] += 1
+    words = {
+        "contradicted": ngettext("%d sentence contradicted", "%d sentences contradicted", counts["contradicted"]),
+        "unsupported": ngettext(
+            "%d sentence not found in its source", "%d sentences not found in their sources", counts["unsupported"]
+        ),
+        "partly": ngettext("%d sentence partly supported", "%d sentences partly supported", counts["partly"]),
+        "supported": ngettext(
+            "%d sentence supported by its source", "%d sentences supported by their sources", counts["supported"]
+        ),
+    }
+    return [{"verdict": name, "label": words[name] % count} for name, count in counts.items() if count]
+
+
+@register.filter
+def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
+    """A window of a passage around its first marked words, cut at spaces and with an ellipsis where something is left out."""
+    parts = list(parts)
+    whole = "".join(str(_value(part, "text")) for part in parts)
+    if len(whole) <= EXCERPT:
+        return [{"text": _value(part, "text"), "mark": _value(part, "mark")} for part in parts]
+    first, position = 0, 0
+    for part in parts:
+        if _value(part, "mark"):
+            first = position
+            break
+        position += len(_value(part, "text"))
+    start = min(max(0, first - BEFORE_MARK), len(whole) - EXCERPT)
+    if start > 0:
+        start = whole.find(" ", start) + 1
+    end = start + EXCERPT
+    if end < len(whole):
+        end = max(whole.rfind(" ", start, end), start + 1)
+    shown: list[dict[str, Any]] = []
+    position = 0
+    for part in parts:
+        text, mark = str(_value(part, "text")), bool(_value(part, "mark"))
+        piece = text[max(0, start - position) : max(0, end - position)]
+        position += len(text)
+        if piece:
+            shown.append({"text": piece, "mark": mark})
+    if start > 0:
+        shown.insert(0, {"text": "… ", "mark": False})
+    if end < len(whole):
+        shown.append({"text": " …", "mark": False})
+    return shown
+
+
+@register.filter
+def is_excerpt(parts: Iterable[Any]) -> bool:
+    """Whether `excerpt` leaves some of this passage out."""
+    return sum(len(str(_value(part, "text"))) for part in parts) > EXCERPT
+
+
+@register.filter
+def in_work(documents: Iterable[Any]) -> bool:
+    """Whether any of these documents is still being read, indexed or embedded."""
+    return any(str(_value(document, "state")) in IN_WORK for document in documents)
+
+
+@register.filter
+def asked_of(collections: Iterable[Any]) -> str:
+    """Which collections a question will be asked of, in a few words: "All collections", "Policies", "2 collections"."""
+    collections = list(collections)
+    chosen = [collection for collection in collections if _value(collection, "selected")]
+    if not collections:
+        return _("No collections")
+    if len(chosen) == len(collections):
+        return str(_value(chosen[0], "name")) if len(chosen) == 1 else _("All collections")
+    if len(chosen) == 1:
+        return str(_value(chosen[0], "name"))
+    if not chosen:
+        return _("Choose collections")
+    return ngettext("%d collection", "%d collections", len(chosen)) % len(chosen)
+
+
+@register.filter
+def duration(milliseconds: float) -> str:
+    """A time for people: "84 ms", "2.4 s"."""
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+@register.filter
+def longest(timings: Iterable[tuple[str, float]]) -> int:
+    """The longest of these (stage, milliseconds), at least 1: the full width of a bar."""
+    return max([1, *(round(milliseconds) for _stage, milliseconds in timings)])
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    """The words of `text`, for loops over a few fixed names."""
+    return text.split()

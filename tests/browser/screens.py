@@ -1,0 +1,104 @@
+"""Looking at pages with Debian's Chromium: a browser that talks to one host only, what it complains about, and pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+# Without these Chromium looks for updates and variations in the background, which a machine without a network pays for in seconds.
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+Scheme = Literal["light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One way of looking at a page: the size of the window in CSS pixels, the colours, and whether scripts run."""
+
+    name: str
+    width: int = 1440
+    height: int = 900
+    scheme: Scheme = "light"
+    scripts: bool = True
+
+
+LOOKS = (
+    Look("desktop"),
+    Look("dark", scheme="dark"),
+    Look("phone", width=360, height=740),
+    Look("noscript", scripts=False),
+)
+
+
+@dataclass(slots=True)
+class Complaints:
+    """What a browser found wrong since it was opened; all empty on a healthy site."""
+
+    console: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.console or self.errors or self.outside)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium without a window; raises FileNotFoundError where it is not installed."""
+    if not CHROMIUM.exists():
+        raise FileNotFoundError(f"{CHROMIUM} is missing: install Debian's package chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def looking(browser: Browser, look: Look, base_url: str) -> Iterator[tuple[Page, Complaints]]:
+    """A fresh page under `look`, with everything it complains about: reports of the content policy are among the console's lines."""
+    context: BrowserContext = browser.new_context(
+        base_url=base_url,
+        viewport={"width": look.width, "height": look.height},
+        color_scheme=look.scheme,
+        java_script_enabled=look.scripts,
+        has_touch=look.width < 500,
+    )
+    page = context.new_page()
+    complaints = Complaints()
+    host = urlsplit(base_url).netloc
+    page.on("console", lambda line: complaints.console.append(line.text) if line.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: complaints.errors.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            complaints.outside.append(request.url) if urlsplit(request.url).netloc not in {host, ""} else None
+        ),
+    )
+    try:
+        yield page, complaints
+    finally:
+        context.close()
+
+
+def shoot(page: Page, folder: Path, name: str, *, whole: bool = False) -> Path:
+    """The path of a PNG of what is on screen, or of the `whole` page; motion is stopped first so that pictures are alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    page.screenshot(path=str(path), full_page=whole, animations="disabled", caret="hide")
+    return path
+
+
+def overflow(page: Page) -> int:
+    """By how many CSS pixels the page is wider than the window: 0 unless something sticks out."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
