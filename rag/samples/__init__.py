@@ -12,8 +12,8 @@ DOCUMENTS = Path(__file__).parent / "documents"
 
 # Offered on the welcome page; each is one of `questions()` and is answered by one passage.
 SUGGESTED: tuple[str, ...] = (
-    "What do we pay Tarn Valley every month now?",
-    "I have just pricked myself on a used needle. What must I do?",
+    "What does the laboratory agreement cost us each month now?",
+    "I pricked my finger on a used needle. How do I treat the wound?",
     "How many days of holiday does a full-time employee of the clinic get?",
 )
 

@@ -38,13 +38,8 @@ def text_of(path: Path) -> str:
                 parts += cells or [getattr(block, "text", "")]
             return spaced(" ".join(parts))
         case ".html":
-            return spaced(
-                " ".join(
-                    str(part)
-                    for main in html.document_fromstring(path.read_bytes()).iter("main")
-                    for part in main.itertext()
-                )
-            )
+            mains = html.document_fromstring(path.read_bytes()).iter("main")
+            return spaced(" ".join(str(part) for main in mains for part in main.itertext()))
         case _:
             return spaced(path.read_text(encoding="utf-8"))
 
