@@ -267,11 +267,20 @@ class NotOffered(Stop):
 
 def pip_install(name: str, source: Source) -> None:
     """Installs one lock exactly, showing which package is at work; raises Stop with pip's last words."""
+    _pip(name, source, ["install", "--no-compile", "--no-warn-script-location"])
+
+
+def pip_download(name: str, source: Source, folder: Path) -> None:
+    """Puts the wheels of one lock into `folder`, for this Python and machine; raises Stop with pip's last words."""
+    _pip(name, source, ["download", "--dest", str(folder)])
+
+
+def _pip(name: str, source: Source, verb: list[str]) -> None:
     lock = lock_path(name)
     total = len(re.findall(r"^[A-Za-z0-9]", lock.read_text(), re.MULTILINE))
-    command = [str(venv_python()), "-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    command += ["--no-compile", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
-    command += ["--progress-bar", "off", *source.options(), "-r", str(lock)]
+    command = [str(venv_python()), "-m", "pip", *verb, "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", *source.options()]
+    command += ["-r", str(lock)]
     lines: list[str] = []
     progress = Progress(name, total)
     with subprocess.Popen(

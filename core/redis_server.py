@@ -39,8 +39,8 @@ def server() -> Path:
     found = shutil.which("redis-server")
     if found is None:
         raise CommandError(
-            "There is no redis-server here. On Debian and Ubuntu: sudo apt install redis-server. On macOS: brew install redis. "
-            "Or name one that runs elsewhere: REDIS_URL=redis://host:6379/0"
+            "There is no redis-server here. On Debian and Ubuntu: sudo apt install redis-server. "
+            "On macOS: brew install redis. Or name one that runs elsewhere: REDIS_URL=redis://host:6379/0"
         )
     return Path(found)
 
@@ -67,7 +67,7 @@ def end_leftover(url: str) -> None:
             connection.shutdown()
         if time.monotonic() > deadline:
             raise CommandError(
-                "A Redis from an earlier start still runs and does not stop. Run: pkill -u $USER redis-server"
+                "The Redis of an earlier start still runs on this data folder and does not stop; end it."
             )
         time.sleep(0.2)
 

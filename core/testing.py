@@ -1,7 +1,7 @@
 """`manage.py test`: every check of the project in one go, with a summary; what `.ci/run` calls.
 
-Runs without Django, so that a broken settings file still gets its lint and type errors shown. Tests run twice, on SQLite
-and on a PostgreSQL started in a temporary folder; those that have nothing to do with the database run once.
+Runs without Django, so that a broken settings file still gets its lint and type errors shown. Tests run twice, on
+SQLite and on a PostgreSQL started in a temporary folder; those that have nothing to do with the database run once.
 """
 
 import contextlib

@@ -52,7 +52,9 @@ def main() -> None:
     write(ROOT / "requirements.lock", {k: v for k, v in product.items() if not CUDA.match(k)})
     write(LOCKS / "torch-cuda.lock", {k: v for k, v in product.items() if CUDA.match(k)})
     write(LOCKS / "gguf.lock", {k: v for k, v in gguf.items() if k not in product})
-    write(LOCKS / "test.lock", {k: v for k, v in (test | gguf).items() if k not in product and not k.startswith("pip==")})
+    write(
+        LOCKS / "test.lock", {k: v for k, v in (test | gguf).items() if k not in product and not k.startswith("pip==")}
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from django.db.utils import Error as DatabaseError
 from core import bootstrap, redis_server
 from core.checks import debug_and_hosts, secret_key
 from core.env import env_secret, env_str
-from core.management.commands.up import WORKERS, parse_bind, web_not_ready, workers_alive
+from core.management.commands.up import ADDRESS, WORKERS, parse_bind, web_not_ready, workers_alive
 from core.registry import Check, Finding, State, registry
 
 GIGABYTE = 1024**3
@@ -97,7 +97,7 @@ def configuration() -> Finding:
     wrong = [str(error.msg) for error in (*secret_key(None), *debug_and_hosts(None))]
     if wrong:
         return Finding(State.FAIL, " ".join(wrong), f"{START}, or see docs/settings.md")
-    return Finding(State.OK, f"serves {settings.SITE_URL} to {', '.join(settings.ALLOWED_HOSTS)}")
+    return Finding(State.OK, f"serves {settings.SITE_URL} to {', '.join(dict.fromkeys(settings.ALLOWED_HOSTS))}")
 
 
 def data_folder() -> Finding:
@@ -171,7 +171,12 @@ def workers() -> Finding:
 
 
 def web() -> Finding:
-    host, port = parse_bind(env_str("FOOTNOTE_BIND", "127.0.0.1:8000"), None)
+    running = settings.DATA_DIR / ADDRESS
+    if running.is_file():
+        host, number = running.read_text().split()
+        port = int(number)
+    else:
+        host, port = parse_bind(env_str("FOOTNOTE_BIND", "127.0.0.1:8000"), None)
     reason = web_not_ready(host, port)
     if reason:
         return Finding(State.FAIL, f"{host}:{port}: {reason}", START)

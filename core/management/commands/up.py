@@ -30,6 +30,7 @@ from core.registry import Finding, State, registry
 START_SECONDS = 180
 PROBE_SECONDS = 0.4
 STOP_SECONDS = 25  # a worker may finish the step it is at; what it leaves is picked up at the next start
+ADDRESS = "run/address"  # in the data folder, while `up` runs: where its web server listens
 WORKERS = ("worker-ingest", "worker-embed")
 QUIET = {
     # Nothing may call home, and nothing needs to: the weights are on the disk (P8).
@@ -85,6 +86,7 @@ class Command(BaseCommand):
             administrator = installation.prepare(self.say, samples=samples)
             connections.close_all()
             self.interruptible = False
+            (data / ADDRESS).write_text(f"{host} {port}\n")
             for program in programs(host, port, environment):
                 supervisor.start(program)
             self._wait_until_healthy(supervisor, host, port)
@@ -102,6 +104,7 @@ class Command(BaseCommand):
             self.say("Stopping; what is unfinished goes on at the next start.")
             asked, self.stopping = self.stopping, max(self.stopping, 1)
             supervisor.stop(first=("web", "llama", *WORKERS), hurry=lambda: self.stopping > max(asked, 1))
+            (data / ADDRESS).unlink(missing_ok=True)
             self.say("Stopped.")
 
     def _stop_asked(self, number: int, frame: FrameType | None) -> None:
