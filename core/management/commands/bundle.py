@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from core import bootstrap, licences
 
-LEFT_OUT = {".git", ".venv", "data", "bundle", "wheels", "build", "node_modules", "SHA256SUMS", "bundle.json"}
+SHOWN = {".ci", ".dockerignore", ".env.example", ".gitignore"}
+LEFT_OUT = {"data", "bundle", "wheels", "build", "SHA256SUMS", "bundle.json"}
 README = """Footnote, with everything it needs, for {machine}.
 
 1. Copy this whole folder to the other machine. It needs no network, no root and no tool but Python.
@@ -51,7 +52,7 @@ class Command(BaseCommand):
         wheels = folder / "wheels"
         wheels.mkdir(parents=True)
         self.stdout.write("Copying the source.")
-        copy_source(settings.BASE_DIR, folder)
+        copy_source(settings.BASE_DIR, folder, without={Path(settings.DATA_DIR).resolve(), folder.resolve()})
         stamp = bootstrap.read_stamp()
         torch = next(name for name in ("torch-cpu", "torch-cuda") if name in stamp)
         locks = [torch, "requirements", "gguf", *(["test"] if with_tests else [])]
@@ -75,9 +76,9 @@ class Command(BaseCommand):
         write_checksums(folder)
 
 
-def copy_source(root: Path, folder: Path) -> None:
+def copy_source(root: Path, folder: Path, *, without: Collection[Path]) -> None:
     """Copies what git tracks, as it is on the disk now; without git, everything but environment, data and caches."""
-    for name in tracked_files(root) or untracked_tree(root):
+    for name in tracked_files(root) or untracked_tree(root, without):
         if (root / name).is_file():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,18 +94,15 @@ def tracked_files(root: Path) -> list[str]:
     return [name for name in listed.stdout.split("\0") if name] if listed.returncode == 0 else []
 
 
-def untracked_tree(root: Path) -> Iterable[str]:
-    """Every file of the source where git cannot say: without hidden folders, caches and what an install made."""
+def untracked_tree(root: Path, without: Collection[Path]) -> Iterator[str]:
+    """Every file of the source where git cannot say: not `without`, hidden folders, caches and what an install made."""
     for path in sorted(root.iterdir()):
-        if path.name in LEFT_OUT or (
-            path.name.startswith(".") and path.name not in {".ci", ".gitignore", ".env.example"}
-        ):
+        hidden = path.name.startswith(".") and path.name not in SHOWN
+        if hidden or path.name in LEFT_OUT or path.resolve() in without:
             continue
-        if path.is_file() and path.resolve() != Path(settings.DATA_DIR):
-            yield path.name
-        elif path.is_dir() and path.resolve() != Path(settings.DATA_DIR):
-            files = (file for file in sorted(path.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
-            yield from (file.relative_to(root).as_posix() for file in files)
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file.relative_to(root).as_posix()
 
 
 def bring_pip(wheels: Path) -> None:

@@ -1,0 +1,16 @@
+"""The web server's entry: Django, with request bodies counted before they are spooled, and a warm start."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")  # noqa: TID251  (before settings exist)
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from core.body_limit import limit_bodies
+from core.checks import refuse_unsafe_settings
+from core.lifespan import with_lifespan
+
+refuse_unsafe_settings()
+application = with_lifespan(limit_bodies(django_application))

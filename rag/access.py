@@ -1,0 +1,97 @@
+"""Who may read and write what. Fetch and check in one call; "no such" and "not yours" are the same 404.
+
+Why here: a `Scope` is made nowhere else (tests/architecture holds it to that), so a search that forgot to ask who is asking does
+not type-check. Administrators get nothing extra: running the site is not reading the documents.
+"""
+
+from collections.abc import Collection as AbstractCollection
+from enum import IntEnum
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import Http404
+
+from core.models import Role, User
+from rag.domain.types import Principal, Scope
+from rag.models import Answer, Collection, Conversation, Document, Revision
+
+_NOT_FOUND = "There is nothing here."
+
+
+class Need(IntEnum):
+    """What is about to be done."""
+
+    READ = Role.READER
+    WRITE = Role.CONTRIBUTOR
+    MANAGE = Role.MANAGER
+
+
+def principal_of(user: User | AnonymousUser) -> Principal:
+    """Who asks. Anonymous and deactivated people are nobody: 0 is no user's id, so they see nothing."""
+    return Principal(user_id=user.pk if user.is_authenticated and user.is_active and user.pk else 0)
+
+
+def collections_for(user: User | AnonymousUser, *, need: Need) -> list[Collection]:
+    """The collections this person may use, by name."""
+    return list(Collection.objects.usable_by(principal_of(user), role=need))
+
+
+def scope_for(user: User | AnonymousUser, *, asked: AbstractCollection[UUID]) -> Scope:
+    """What this person may search now, of what they asked for. Asking for a foreign collection is asking for nothing."""
+    principal = principal_of(user)
+    usable = Collection.objects.usable_by(principal, role=Need.READ).filter(id__in=list(asked))
+    return Scope(principal=principal, collections=frozenset(usable.values_list("id", flat=True)))
+
+
+def scope_for_all(user: User | AnonymousUser) -> Scope:
+    """Everything this person may search now."""
+    principal = principal_of(user)
+    usable = Collection.objects.usable_by(principal, role=Need.READ)
+    return Scope(principal=principal, collections=frozenset(usable.values_list("id", flat=True)))
+
+
+def collection_for(user: User | AnonymousUser, collection_id: UUID, *, need: Need) -> Collection:
+    """The collection, or Http404 when it does not exist or may not be used so."""
+    found = Collection.objects.usable_by(principal_of(user), role=need).filter(id=collection_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def document_for(user: User | AnonymousUser, document_id: UUID, *, need: Need) -> Document:
+    """The live document, or Http404."""
+    usable = Document.objects.usable_by(principal_of(user), role=need)
+    found = usable.select_related("collection", "latest__run", "current").filter(id=document_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def revision_for(user: User | AnonymousUser, document_id: UUID, number: int) -> Revision:
+    """A revision of a document that this person may read, or Http404."""
+    document = document_for(user, document_id, need=Need.READ)
+    found = document.revisions.filter(number=number).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def conversation_for(user: User | AnonymousUser, conversation_id: UUID) -> Conversation:
+    """The person's own conversation, or Http404."""
+    found = Conversation.objects.of(principal_of(user)).filter(id=conversation_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def answer_for(user: User | AnonymousUser, answer_id: UUID) -> Answer:
+    """An answer in the person's own conversations, or Http404."""
+    found = Answer.objects.of(principal_of(user)).select_related("conversation").filter(id=answer_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def may(user: User | AnonymousUser, collection: Collection, *, need: Need) -> bool:
+    """Whether this person may use the collection so; for what a page offers. Acting on it checks again."""
+    return Collection.objects.usable_by(principal_of(user), role=need).filter(pk=collection.pk).exists()

@@ -1,0 +1,28 @@
+"""System checks of the product: every chosen part can be found, parsers do not quarrel, and no heavy module is imported for it."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+
+from rag.config import rag_config
+
+
+@register()
+def slots(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Each dotted path in settings leads to a module."""
+    config = rag_config()
+    errors: list[CheckMessage] = []
+    for path in (config.vector_index, config.keyword_index, config.passage_embedder, config.question_embedder):
+        module = path.rpartition(".")[0]
+        if find_spec(module) is None:
+            errors.append(Error(f"{path} cannot be found.", id="footnote.E010"))
+    return errors
+
+
+@register()
+def parsers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """No media type or file ending is claimed by two parsers."""
+    from rag.backends.parsers import claimed_twice
+
+    return [Error(quarrel, id="footnote.E011") for quarrel in claimed_twice()]

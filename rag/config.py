@@ -1,0 +1,45 @@
+"""settings.RAG as one frozen value, built once; nobody else reads those settings."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class RagConfig:
+    """How this installation answers. Sizes in bytes, times in seconds."""
+
+    data: Path
+    ollama_url: str
+    context_tokens: int
+    answer_tokens: int
+    first_token_seconds: int
+    gguf: str
+    llama_url: str
+    llama_key: str
+    embedder_folder: str
+    embed_threads: int
+    parse_seconds: int
+    parse_memory: int
+    lease_seconds: int
+    vector_index: str
+    keyword_index: str
+    passage_embedder: str
+    question_embedder: str
+
+    @property
+    def index_folder(self) -> Path:
+        return self.data / "index"
+
+    @property
+    def export_folder(self) -> Path:
+        """Where the question embedder's exported weights lie."""
+        return self.data / "models" / "question"
+
+
+@lru_cache(maxsize=1)
+def rag_config() -> RagConfig:
+    """The configuration; tests that change settings call `rag_config.cache_clear()`."""
+    return RagConfig(data=Path(settings.DATA_DIR), **{key.lower(): value for key, value in settings.RAG.items()})

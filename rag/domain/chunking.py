@@ -1,0 +1,145 @@
+"""Cuts pages into passages along headings, paragraphs and sentences, sized in the embedder's own tokens. Pure.
+
+Why these sizes: MiniLM cuts its input at 256 word pieces without a word, so MOST leaves room for the context header. AIM is
+smaller because a passage about one thing is found by its own words; the model is shown its surroundings anyway.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rag.domain.sentences import sentences
+from rag.domain.types import Heading, Page, Passage
+
+Span = tuple[int, int]
+TokenSpans = Callable[[str], Sequence[Span]]
+
+AIM = 160  # tokens at which a passage is closed at the next paragraph or sentence
+MOST = 200  # tokens that no passage exceeds
+LEAST = 40  # tokens under which a passage takes in the next paragraph, even if that makes it longer than AIM
+HEADER_MOST = 50  # tokens of the context header; MOST + HEADER_MOST + 2 special tokens stay under 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence, table row or list item: what is never cut unless it alone exceeds MOST."""
+
+    page: int
+    start: int
+    end: int
+    tokens: int
+    heading: tuple[str, ...]
+    opens_section: bool  # a heading stands right here
+    opens_paragraph: bool
+
+
+def chunk(pages: Sequence[Page], token_spans: TokenSpans) -> list[Passage]:
+    """The passages in reading order; every word of every page is in exactly one, blank stretches aside."""
+    passages: list[Passage] = []
+    for group in _grouped(list(_units(pages, token_spans))):
+        first, last = group[0], group[-1]
+        passages.append(
+            Passage(
+                ordinal=len(passages),
+                text=text_between(pages, first.page, first.start, last.page, last.end),
+                page_from=first.page,
+                page_to=last.page,
+                start=first.start,
+                end=last.end,
+                heading=first.heading,
+            )
+        )
+    return passages
+
+
+def text_between(pages: Sequence[Page], page_from: int, start: int, page_to: int, end: int) -> str:
+    """The words of a passage: exact slices, pages joined by a line break."""
+    if page_from == page_to:
+        return pages[page_from].text[start:end]
+    middle = [page.text for page in pages[page_from + 1 : page_to]]
+    return "\n".join([pages[page_from].text[start:], *middle, pages[page_to].text[:end]])
+
+
+def context_header(title: str, heading: Sequence[str], token_spans: TokenSpans) -> str:
+    """What is indexed in front of a passage and is not part of its text: the title and the path of headings, cut to size."""
+    header = " › ".join(part for part in (title, *heading) if part)
+    spans = token_spans(header)
+    return header if len(spans) <= HEADER_MOST else header[: spans[HEADER_MOST - 1][1]]
+
+
+def _grouped(units: list[_Unit]) -> Iterator[list[_Unit]]:
+    group: list[_Unit] = []
+    size = 0
+    for index, unit in enumerate(units):
+        if group and _starts_new(group, size, unit, _paragraph_tokens(units, index)):
+            yield group
+            group, size = [], 0
+        group.append(unit)
+        size += unit.tokens
+    if group:
+        yield group
+
+
+def _paragraph_tokens(units: list[_Unit], index: int) -> int:
+    """Tokens from this unit to the end of its paragraph, counted no further than MOST."""
+    tokens = units[index].tokens
+    for unit in units[index + 1 :]:
+        if unit.opens_paragraph or tokens > MOST:
+            break
+        tokens += unit.tokens
+    return tokens
+
+
+def _starts_new(group: list[_Unit], size: int, unit: _Unit, paragraph: int) -> bool:
+    if size + unit.tokens > MOST:
+        return True
+    if unit.opens_section and not all(member.opens_section for member in group):
+        return True
+    if unit.page > group[0].page + 1:
+        return True
+    if size < LEAST:
+        return False
+    if unit.opens_paragraph:
+        return size + min(paragraph, MOST) > AIM
+    return size >= AIM
+
+
+def _units(pages: Sequence[Page], token_spans: TokenSpans) -> Iterator[_Unit]:
+    path: list[Heading] = []
+    for number, page in enumerate(pages):
+        spans = token_spans(page.text)
+        starts = [start for start, _ in spans]
+        headings = sorted(page.headings, key=lambda heading: heading.start)
+        upcoming = 0
+        previous_end = 0
+        for start, end in sentences(page.text):
+            opens_section = False
+            while upcoming < len(headings) and headings[upcoming].start < end:
+                heading = headings[upcoming]
+                path = [*(above for above in path if above.level < heading.level), heading]
+                opens_section = True
+                upcoming += 1
+            opens_paragraph = opens_section or "\n\n" in page.text[previous_end:start] or previous_end == 0
+            previous_end = end
+            titles = tuple(heading.text for heading in path)
+            for place, (piece_start, piece_end) in enumerate(_cut(start, end, spans, starts)):
+                tokens = bisect_left(starts, piece_end) - bisect_left(starts, piece_start)
+                yield _Unit(
+                    page=number,
+                    start=piece_start,
+                    end=piece_end,
+                    tokens=tokens,
+                    heading=titles,
+                    opens_section=opens_section and place == 0,
+                    opens_paragraph=opens_paragraph and place == 0,
+                )
+
+
+def _cut(start: int, end: int, spans: Sequence[Span], starts: Sequence[int]) -> list[Span]:
+    """[start, end) whole, or cut at token borders where it alone exceeds MOST (a 3 MB word, a table without sentences)."""
+    first, last = bisect_left(starts, start), bisect_left(starts, end)
+    if last - first <= MOST:
+        return [(start, end)]
+    borders = [start, *(starts[place] for place in range(first + MOST, last, MOST)), end]
+    return list(pairwise(borders))

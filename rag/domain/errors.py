@@ -1,0 +1,17 @@
+"""The two ways in which work can fail. The message of either is a sentence that the user may read."""
+
+
+class RagError(Exception):
+    """An expected failure whose `message` is safe to show: no paths, no document text, no stack."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Permanent(RagError):
+    """Trying again with the same input cannot help: a broken file, a missing model, a refused request."""
+
+
+class Retryable(RagError):
+    """The same call may succeed later: a busy model, a lost connection, a full disk."""

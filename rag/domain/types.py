@@ -1,0 +1,201 @@
+"""The values that travel between the layers: frozen, slotted, free of Django. A score never travels without its id."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where one word stands: code points [start, end) of `Page.text`, and its rectangle as fractions of the page, origin top left."""
+
+    start: int
+    end: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading that stands at code point `start` of `Page.text`; `level` 1 is the outermost."""
+
+    start: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as read: `number` is its 1-based place in the file, or None where the format has no pages.
+
+    `text` is NFC, with "\\n" between lines and a blank line between blocks, and holds no NUL. `boxes` are in text order.
+    """
+
+    number: int | None
+    text: str
+    headings: tuple[Heading, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    label: str = ""  # the printed page number where it differs ("iv", "A-3")
+    width: float = 0.0  # points; 0 where the format has no pages
+    height: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """What a parser read. `parser` is its provenance, name and version ("pdf/1"); `warnings` are sentences for the user."""
+
+    title: str
+    pages: tuple[Page, ...]
+    parser: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of text cut for retrieval.
+
+    `page_from` and `page_to` are 0-based places in `ParsedDocument.pages`; `start` counts code points in the text of
+    `page_from`, `end` in that of `page_to`. `text` is exactly those words, pages joined by "\\n".
+    """
+
+    ordinal: int
+    text: str
+    page_from: int
+    page_to: int
+    start: int
+    end: int
+    heading: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk an index found; a larger `score` is better."""
+
+    chunk_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Every id of the index is allowed. Said aloud, never a default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Just these ids are allowed. Empty means nothing is found."""
+
+    ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Except:
+    """All ids but these are allowed."""
+
+    ids: frozenset[int]
+
+
+Allowed = Everything | Only | Except
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks."""
+
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a question may look at: who asks, and which collections they asked for. Made by `rag.access` alone.
+
+    It holds no list of visible chunks: what may be seen is an SQL condition, evaluated anew at each reading
+    (`Chunk.objects.visible_to`). An empty `collections` finds nothing.
+    """
+
+    principal: Principal
+    collections: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage as evidence: numbered from 1 as it was offered to the model and is shown to the reader.
+
+    `start` and `end` count code points in the texts of `page_from` and `page_to` (0-based places in the extraction).
+    `ranks` are the 1-based places in each retriever's list, for "why this answer".
+    """
+
+    number: int
+    chunk_id: int
+    document_id: UUID
+    collection_id: UUID
+    extraction_id: int
+    revision: int
+    title: str
+    heading: tuple[str, ...]
+    page_from: int
+    page_to: int
+    page_label: str
+    start: int
+    end: int
+    text: str
+    score: float
+    cosine: float | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+
+class Role(StrEnum):
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is sent. `sources` are those that fitted; `dropped` counts those that did not; `tokens` is the counted size."""
+
+    messages: tuple[Message, ...]
+    sources: tuple[Source, ...]
+    question: str
+    tokens: int
+    dropped: int = 0
+
+
+class StopReason(StrEnum):
+    END = "end"
+    LENGTH = "length"  # the model reached its limit: the text is cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a model's answer. `thinking` is kept apart from `text`; the last one alone has `stop`."""
+
+    text: str = ""
+    thinking: str = ""
+    stop: StopReason | None = None
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+def allowed_ids(allowed: Allowed, ids: Iterable[int]) -> list[int]:
+    """Those of `ids` that `allowed` lets through, in their order."""
+    match allowed:
+        case Everything():
+            return list(ids)
+        case Only(only):
+            return [i for i in ids if i in only]
+        case Except(barred):
+            return [i for i in ids if i not in barred]

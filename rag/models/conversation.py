@@ -1,0 +1,173 @@
+"""Questions, answers, and the words that carry them."""
+
+import uuid
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from rag.domain.types import Principal
+from rag.models.content import Extraction
+from rag.models.library import Collection, Document
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def of(self, principal: Principal) -> Self:
+        """The person's own conversations: nobody else sees them, administrators included."""
+        return self.filter(owner_id=principal.user_id, owner__is_active=True)
+
+
+class Conversation(models.Model):
+    """A thread of questions by one person over the collections they chose."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200)
+    collections = models.ManyToManyField(Collection, related_name="+")
+    pinned = models.BooleanField(default=False)
+    created = models.DateTimeField(auto_now_add=True)
+    updated = models.DateTimeField(auto_now=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-pinned", "-updated")
+        indexes = (models.Index(fields=("owner", "-pinned", "-updated"), name="conversation_of_owner"),)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class AnswerState(models.TextChoices):
+    PENDING = "pending", _("waiting")
+    ANSWERING = "answering", _("answering")
+    FINISHED = "finished", _("finished")
+    REFUSED = "refused", _("not in the documents")
+    STOPPED = "stopped", _("stopped")
+    FAILED = "failed", _("failed")
+
+
+RUNNING = (AnswerState.PENDING, AnswerState.ANSWERING)
+
+
+class AnswerQuerySet(models.QuerySet["Answer"]):
+    def of(self, principal: Principal) -> Self:
+        """Answers in the person's own conversations."""
+        return self.filter(conversation__owner_id=principal.user_id, conversation__owner__is_active=True)
+
+
+class Answer(models.Model):
+    """A question and what came of it. `attempt` is the fencing token of whoever produces it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="answers")
+    question = models.TextField()
+    standalone = models.TextField(blank=True)  # the question as it was searched
+    state = models.CharField(max_length=10, choices=AnswerState.choices, default=AnswerState.PENDING)
+    attempt = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    stop_asked = models.BooleanField(default=False)
+    text = models.TextField(blank=True)  # as the model wrote it, markers included
+    message = models.CharField(max_length=500, blank=True)  # why it failed or was refused; for the reader
+    quotes = models.JSONField(default=list)  # verbatim extracts: source number, start, end in the source's text
+    cut_off = models.BooleanField(default=False)  # the model reached its limit
+    dropped = models.PositiveIntegerField(default=0)  # sources that did not fit the prompt
+    provider = models.CharField(max_length=20, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    model_digest = models.CharField(max_length=100, blank=True)
+    parameters = models.JSONField(default=dict)
+    prompt_version = models.CharField(max_length=40, blank=True)
+    timings = models.JSONField(default=dict)  # stage -> milliseconds
+    created = models.DateTimeField(auto_now_add=True)
+    finished = models.DateTimeField(null=True, blank=True)
+
+    objects = AnswerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("conversation", "created")
+        indexes = (
+            models.Index(fields=("conversation", "created"), name="answer_in_thread"),
+            models.Index(fields=("state", "lease_until"), name="answer_by_state"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.conversation_id}: {self.state}"
+
+
+class AnswerSource(models.Model):
+    """A passage that was offered as evidence, pinned: the extraction, the pages, the offsets, and a hash of the words.
+
+    It outlives re-chunking and re-embedding, so `chunk_id` is a number, not a foreign key. When the document is gone, so are the
+    words: only the hash and the number stay.
+    """
+
+    answer = models.ForeignKey(Answer, on_delete=models.CASCADE, related_name="sources")
+    number = models.PositiveSmallIntegerField()
+    document = models.ForeignKey(Document, on_delete=models.SET_NULL, null=True, related_name="+")
+    extraction = models.ForeignKey(Extraction, on_delete=models.SET_NULL, null=True, related_name="+")
+    revision = models.PositiveIntegerField()
+    chunk_id = models.BigIntegerField()
+    page_from = models.PositiveIntegerField()
+    page_to = models.PositiveIntegerField()
+    page_label = models.CharField(max_length=40, blank=True)
+    heading = models.JSONField(default=list)
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    score = models.FloatField()
+    cosine = models.FloatField(null=True)
+    ranks = models.JSONField(default=dict)
+    offered = models.BooleanField(default=True)  # whether it fitted the prompt
+
+    class Meta:
+        ordering = ("answer", "number")
+        constraints = (models.UniqueConstraint(fields=("answer", "number"), name="source_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.answer_id} [{self.number}]"
+
+
+class Sentence(models.Model):
+    """One sentence of an answer, without its markers, and what the check against its sources said."""
+
+    answer = models.ForeignKey(Answer, on_delete=models.CASCADE, related_name="sentences")
+    ordinal = models.PositiveIntegerField()
+    text = models.TextField()
+    paragraph = models.BooleanField(default=False)  # a new paragraph starts here
+    verdict = models.CharField(max_length=20, default="unchecked")
+    reason = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ("answer", "ordinal")
+        constraints = (models.UniqueConstraint(fields=("answer", "ordinal"), name="sentence_ordinal"),)
+
+    def __str__(self) -> str:
+        return f"{self.answer_id} sentence {self.ordinal}"
+
+
+class Citation(models.Model):
+    """A sentence's pointer to a source; `start` and `end` count code points in the source's own text."""
+
+    sentence = models.ForeignKey(Sentence, on_delete=models.CASCADE, related_name="citations")
+    source = models.ForeignKey(AnswerSource, on_delete=models.CASCADE, related_name="citations")
+    start = models.PositiveIntegerField()
+    end = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("sentence", "id")
+
+    def __str__(self) -> str:
+        return f"{self.sentence_id} -> {self.source_id}"
+
+
+class Feedback(models.Model):
+    """What the reader thought of an answer."""
+
+    answer = models.OneToOneField(Answer, on_delete=models.CASCADE, related_name="feedback")
+    helpful = models.BooleanField()
+    reason = models.CharField(max_length=500, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.answer_id}: {'up' if self.helpful else 'down'}"

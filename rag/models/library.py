@@ -1,0 +1,130 @@
+"""Collections, who may read them, and the documents in them."""
+
+import uuid
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from core.models import Role, Team
+from rag.domain.types import Principal
+
+
+def granted(principal: Principal, *, role: int, prefix: str) -> Q:
+    """The one SQL condition that says which collections a person may use at `role` or above, evaluated at each reading.
+
+    `prefix` leads from the queried table to the collection ("", "collection__", "document__collection__"). The membership and
+    the grant must each reach `role`: a team that was granted reading has no writers there, whatever they are in the team.
+    Deactivated people may use nothing.
+    """
+    collections = Grant.objects.filter(
+        role__gte=role,
+        team__memberships__role__gte=role,
+        team__memberships__user_id=principal.user_id,
+        team__memberships__user__is_active=True,
+    ).values("collection_id")
+    return Q(**{f"{prefix}id__in": collections}) & Q(**{f"{prefix}deleted__isnull": True})
+
+
+class CollectionQuerySet(models.QuerySet["Collection"]):
+    def usable_by(self, principal: Principal, *, role: int) -> Self:
+        """Collections that this person may use at `role` or above."""
+        return self.filter(granted(principal, role=role, prefix=""))
+
+
+class Collection(models.Model):
+    """A shelf of documents that teams are given. `version` grows with every change of what can be searched; readers follow it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(_("name"), max_length=100)
+    description = models.CharField(_("description"), max_length=300, blank=True)
+    version = models.BigIntegerField(default=0)
+    created = models.DateTimeField(auto_now_add=True)
+    deleted = models.DateTimeField(null=True, blank=True)
+
+    objects = CollectionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("name", "created")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Grant(models.Model):
+    """A team's leave to use a collection, at most at `role`."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="grants")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="grants")
+    role = models.PositiveSmallIntegerField(_("role"), choices=Role.choices, default=Role.MANAGER)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("collection", "team"), name="one_grant_per_team"),)
+        indexes = (models.Index(fields=("team", "role", "collection"), name="grant_of_team"),)
+
+    def __str__(self) -> str:
+        return f"{self.collection_id} to {self.team_id}: {self.get_role_display()}"
+
+
+class DocumentQuerySet(models.QuerySet["Document"]):
+    def live(self) -> Self:
+        """Documents that nobody has deleted."""
+        return self.filter(deleted__isnull=True, collection__deleted__isnull=True)
+
+    def usable_by(self, principal: Principal, *, role: int) -> Self:
+        """Live documents that this person may use at `role` or above."""
+        return self.filter(granted(principal, role=role, prefix="collection__"), deleted__isnull=True)
+
+
+class Document(models.Model):
+    """A place in a collection, its path, that holds one revision after another. Among live documents the place is unique."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
+    path = models.CharField(max_length=500)
+    title = models.CharField(max_length=300)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    # `latest` is what was uploaded last; `current` is what is searched: the newest revision that has been read.
+    latest = models.ForeignKey("Revision", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    current = models.ForeignKey("Revision", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+    deleted = models.DateTimeField(null=True, blank=True)
+
+    objects = DocumentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("title", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("collection", "path"), condition=Q(deleted__isnull=True), name="one_live_document_per_path"
+            ),
+        )
+        indexes = (
+            models.Index(fields=("collection", "deleted", "title"), name="document_by_title"),
+            models.Index(fields=("collection", "deleted", "-created"), name="document_by_date"),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Revision(models.Model):
+    """The bytes that a document had from a moment on. `file` is a name of our own making, never the uploader's."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    media_type = models.CharField(max_length=120)
+    file = models.FileField(max_length=200)
+    uploader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("document", "-number")
+        constraints = (models.UniqueConstraint(fields=("document", "number"), name="revision_number"),)
+
+    def __str__(self) -> str:
+        return f"{self.document_id} revision {self.number}"

@@ -1,0 +1,345 @@
+"""An answer as one person may read it now: what they may no longer see is left out, the rest is as it was stored.
+
+The rule (A5): a source is shown while its document is live and granted to the reader. A sentence is shown while all of its sources
+are; a sentence without sources, while everything that the model was given is. The same holds for history in later prompts.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from core.models import User
+from rag.access import principal_of
+from rag.domain.events import Checked
+from rag.domain.highlight import Part, mark_spans, mark_words
+from rag.domain.places import Place, locate
+from rag.domain.types import Message, Role
+from rag.models import Answer, AnswerSource, Page, Sentence
+from rag.models.conversation import RUNNING, AnswerState
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A citation: its number, where it opens, and the words that it points at."""
+
+    number: int
+    url: str
+    title: str
+    page_label: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceView:
+    ordinal: int
+    text: str
+    paragraph: bool
+    chips: Sequence[Chip]
+    verdict: str
+    reason: str
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteView:
+    number: int
+    text: str
+    url: str
+    title: str
+    page_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A passage as evidence; `parts` is its text cut at the marked words. A hidden one has a number and nothing else."""
+
+    number: int
+    title: str = ""
+    collection: str = ""
+    heading: Sequence[str] = ()
+    page_label: str = ""
+    url: str = ""
+    parts: Sequence[Part] = ()
+    score: float = 0.0
+    hidden: bool = False
+    gone: bool = False  # the document was deleted
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    id: UUID
+    conversation_id: UUID
+    question: str
+    state: str
+    is_running: bool
+    quotes_only: bool
+    sentences: Sequence[SentenceView]
+    quotes: Sequence[QuoteView]
+    sources: Sequence[SourceView]
+    message: str
+    notice: str
+    model_name: str
+    took_seconds: float | None
+    created: datetime
+    feedback: str = ""  # "up", "down" or nothing
+    partial: str = ""  # text saved so far of an answer that broke off
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """A pinned source whose words this reader may see."""
+
+    source: AnswerSource
+    text: str
+    lengths: tuple[int, ...]  # of the pages it stands on
+
+    def url(self, span: Span) -> str:
+        """Where the words [start, end) of the source's text open in the viewer."""
+        first = self._place(span[0])
+        last = self._place(span[1])
+        target = reverse("page", args=[self.source.document_id, self.source.revision, first.page + 1])
+        passage = f"{first.page + 1}.{first.offset}-{last.page + 1}.{last.offset}"
+        return f"{target}?passage={passage}&answer={self.source.answer_id}"
+
+    def _place(self, offset: int) -> Place:
+        return locate(self.lengths, self.source.page_from, self.source.start, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSources:
+    """The sources of a running answer that its reader may see, for rendering events as they come."""
+
+    readable: Mapping[int, _Readable]  # by number
+
+    def chips(self, numbers: Sequence[int], event: Checked | None = None) -> list[Chip]:
+        """The citation chips for these sources; those that the reader may not see have none."""
+        chips = []
+        for number in numbers:
+            if (readable := self.readable.get(number)) is not None:
+                carried = event is not None and event.number == number
+                chips.append(
+                    _chip(readable, event.start if event and carried else 0, event.end if event and carried else 0)
+                )
+        return chips
+
+    def sentence(self, event: Checked) -> SentenceView:
+        """A sentence that was just finished, hidden where one of its sources is."""
+        hidden = any(number not in self.readable for number in event.numbers)
+        return SentenceView(
+            ordinal=event.ordinal,
+            text="" if hidden else event.text,
+            paragraph=event.paragraph,
+            chips=() if hidden else self.chips(event.numbers, event),
+            verdict=event.verdict,
+            reason="" if hidden else event.reason,
+            hidden=hidden,
+        )
+
+
+def live_sources(answer_id: UUID, reader: User) -> LiveSources:
+    """The answer's sources as `reader` may see them now."""
+    sources = list(AnswerSource.objects.filter(answer_id=answer_id).select_related("document"))
+    texts = _readable_texts(sources, reader)
+    return LiveSources({source.number: texts[source.pk] for source in sources if source.pk in texts})
+
+
+def view_of(answer: Answer, reader: User) -> AnswerView:
+    """The answer as `reader` may see it now."""
+    return views_of([answer], reader)[0]
+
+
+def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
+    """Several answers at the price of one: a fixed number of queries."""
+    sources = list(AnswerSource.objects.filter(answer__in=answers).select_related("document__collection", "extraction"))
+    texts = _readable_texts(sources, reader)
+    sentences = list(
+        Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
+    )
+    feedback = {answer.pk: answer.feedback for answer in answers if hasattr(answer, "feedback")}
+    views = []
+    for answer in answers:
+        own = [source for source in sources if source.answer_id == answer.pk]
+        own_sentences = [sentence for sentence in sentences if sentence.answer_id == answer.pk]
+        given = feedback.get(answer.pk)
+        views.append(
+            _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
+        )
+    return views
+
+
+def _readable_texts(sources: Sequence[AnswerSource], reader: User) -> dict[int, _Readable]:
+    """The words of those sources that the reader may see, by the source's id; read from the pinned pages and checked by hash."""
+    wanted = {source.extraction_id for source in sources if source.extraction_id is not None}
+    last = max((source.page_to for source in sources), default=0)
+    first = min((source.page_from for source in sources), default=0)
+    rows = Page.objects.readable_by(principal_of(reader)).filter(
+        extraction_id__in=wanted, place__gte=first, place__lte=last
+    )
+    pages = {
+        (extraction, place): text for extraction, place, text in rows.values_list("extraction_id", "place", "text")
+    }
+    found: dict[int, _Readable] = {}
+    for source in sources:
+        places = range(source.page_from, source.page_to + 1)
+        texts = [pages.get((source.extraction_id or 0, place)) for place in places]
+        if any(text is None for text in texts):
+            continue
+        whole = [text or "" for text in texts]
+        lengths = tuple(len(text) for text in whole)
+        whole[-1] = whole[-1][: source.end]
+        whole[0] = whole[0][source.start :]
+        words = "\n".join(whole)
+        if hashlib.sha256(words.encode()).hexdigest() == source.sha256:
+            found[source.pk] = _Readable(source, words, lengths)
+    return found
+
+
+def _view(
+    answer: Answer,
+    sources: Sequence[AnswerSource],
+    sentences: Sequence[Sentence],
+    texts: Mapping[int, _Readable],
+    feedback: str,
+) -> AnswerView:
+    numbers = {source.number: source for source in sources}
+    complete = all(source.pk in texts for source in sources if source.offered)
+    shown = [_sentence(sentence, texts, complete=complete) for sentence in sentences]
+    quotes = [_quote(quote, numbers, texts) for quote in answer.quotes]
+    took = (answer.finished - answer.created).total_seconds() if answer.finished else None
+    return AnswerView(
+        id=answer.pk,
+        conversation_id=answer.conversation_id,
+        question=answer.question,
+        state=answer.state,
+        is_running=answer.state in RUNNING,
+        quotes_only=answer.provider == "extractive",
+        sentences=shown,
+        quotes=[quote for quote in quotes if quote is not None],
+        sources=[_source(source, answer, sentences, texts) for source in sources],
+        message=_message(answer),
+        notice=_notice(answer, hidden=any(sentence.hidden for sentence in shown)),
+        model_name=answer.model,
+        took_seconds=took,
+        created=answer.created,
+        feedback=feedback,
+        partial=answer.text if complete and not sentences and answer.state not in RUNNING else "",
+        timings=answer.timings,
+    )
+
+
+def _message(answer: Answer) -> str:
+    if answer.state == AnswerState.REFUSED and not answer.message:
+        return _("Your documents do not seem to answer this.")
+    if answer.state == AnswerState.STOPPED:
+        return _("You stopped this answer. What was written is kept.")
+    return answer.message
+
+
+def _notice(answer: Answer, *, hidden: bool) -> str:
+    parts = []
+    if answer.cut_off:
+        parts.append(_("The model reached its limit: this answer is cut off."))
+    if answer.dropped:
+        parts.append(
+            _("%(count)d of the passages did not fit into the model's context and were left out.")
+            % {"count": answer.dropped}
+        )
+    if hidden:
+        parts.append(_("Some sentences rest on documents that you may no longer see; they are left out."))
+    return " ".join(parts)
+
+
+def _sentence(sentence: Sentence, texts: Mapping[int, _Readable], *, complete: bool) -> SentenceView:
+    citations = list(sentence.citations.all())
+    visible = all(citation.source_id in texts for citation in citations) if citations else complete
+    if not visible:
+        return SentenceView(sentence.ordinal, "", sentence.paragraph, (), sentence.verdict, "", hidden=True)
+    chips = [_chip(texts[citation.source_id], citation.start, citation.end) for citation in citations]
+    return SentenceView(sentence.ordinal, sentence.text, sentence.paragraph, chips, sentence.verdict, sentence.reason)
+
+
+def _chip(readable: _Readable, start: int, end: int) -> Chip:
+    """The chip for the words [start, end) of a source, or for all of it where the check found no best place."""
+    span = (start, end) if end > start else (0, len(readable.text))
+    return Chip(
+        number=readable.source.number,
+        url=readable.url(span),
+        title=_title(readable.source),
+        page_label=_page_label(readable.source),
+        quote=readable.text[span[0] : span[1]][:400],
+    )
+
+
+def _quote(
+    quote: Mapping[str, int], numbers: Mapping[int, AnswerSource], texts: Mapping[int, _Readable]
+) -> QuoteView | None:
+    source = numbers.get(quote["number"])
+    readable = texts.get(source.pk) if source is not None else None
+    if readable is None:
+        return None
+    span = (quote["start"], quote["end"])
+    return QuoteView(
+        number=quote["number"],
+        text=readable.text[span[0] : span[1]],
+        url=readable.url(span),
+        title=_title(readable.source),
+        page_label=_page_label(readable.source),
+    )
+
+
+def _source(
+    source: AnswerSource, answer: Answer, sentences: Sequence[Sentence], texts: Mapping[int, _Readable]
+) -> SourceView:
+    readable = texts.get(source.pk)
+    if readable is None or source.document is None:
+        gone = source.document is None or source.document.deleted is not None
+        return SourceView(number=source.number, hidden=True, gone=gone)
+    spans = {
+        (citation.start, citation.end)
+        for sentence in sentences
+        for citation in sentence.citations.all()
+        if citation.source_id == source.pk and citation.end
+    }
+    spans |= {(quote["start"], quote["end"]) for quote in answer.quotes if quote["number"] == source.number}
+    parts = (
+        mark_spans(readable.text, spans) if spans else mark_words(readable.text, answer.standalone or answer.question)
+    )
+    whole = (0, len(readable.text))
+    return SourceView(
+        number=source.number,
+        title=_title(source),
+        collection=source.document.collection.name,
+        heading=source.heading,
+        page_label=_page_label(source),
+        url=readable.url(min(spans) if spans else whole),
+        parts=parts,
+        score=source.score,
+    )
+
+
+def _title(source: AnswerSource) -> str:
+    return source.document.title if source.document is not None else ""
+
+
+def _page_label(source: AnswerSource) -> str:
+    label = source.page_label
+    return _("page %(label)s") % {"label": label} if label else ""
+
+
+def readable_history(reader: User, answers: Sequence[Answer]) -> list[Message]:
+    """Earlier questions and answers as messages for a model, without a word that the reader may no longer see."""
+    messages: list[Message] = []
+    for view in views_of(answers, reader):
+        text = " ".join(sentence.text for sentence in view.sentences if not sentence.hidden)
+        if view.state == AnswerState.FINISHED and text:
+            messages.append(Message(Role.USER, view.question))
+            messages.append(Message(Role.ASSISTANT, text))
+    return messages

@@ -1,0 +1,364 @@
+"""Makes the indexes equal the database, and reads them. The database is the truth; every folder here may be deleted.
+
+Why a version and not an id: transactions commit in another order than they take ids, so "everything above the last id" misses rows.
+Each transaction that adds or removes takes the collection's next version under the row's lock; whoever has followed up to version v
+reads the rows of (v, now] and has missed nothing.
+
+| index    | writer (one per collection, under a file lock)         | reader (any process)                         |
+|----------|--------------------------------------------------------|----------------------------------------------|
+| vectors  | a new immutable generation once the tail is long       | the generation, less removals, plus the tail |
+| keywords | one folder, changed in place by durable commits        | the folder as last committed, less removals  |
+"""
+
+import fcntl
+import shutil
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import structlog
+from django.db import transaction
+
+from rag.backends.errors import Damaged
+from rag.backends.keywords.base import Entry, KeywordIndex
+from rag.backends.vectors.base import VectorIndex
+from rag.config import rag_config
+from rag.domain.types import Except, Hit, Vectors
+from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
+from rag.models.index import IndexKind
+from rag.services.steps import step
+from rag.slots import embedding_identity, keyword_index, vector_index
+
+log = structlog.get_logger(__name__)
+
+TAIL_MOST = 5000  # vectors that readers keep beside the generation: exact search over them takes about .3 ms
+BARRED_MOST = 0.2  # share of removed ids in a generation from which it is written anew
+BATCH = 2000
+OPEN_MOST = 200  # collections held open; each open keyword index costs memory maps, of which a process has 65,530
+_HEADER_FORMAT = "h1"  # raise when chunking.context_header changes: such vectors are other vectors
+
+
+def vector_digest(weights: str) -> str:
+    """What names a set of vectors: the weights, and the way in which the embedded text is put together."""
+    return f"{weights[:64]}:{_HEADER_FORMAT}"
+
+
+# --- Writing
+
+
+@contextmanager
+def _writing(collection_id: UUID) -> Iterator[Path]:
+    """The collection's index folder, this process being its only writer. The lock lies outside the folder, which may be deleted."""
+    root = rag_config().index_folder
+    folder = root / str(collection_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (root / f"{collection_id}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def sync(collection_id: UUID) -> None:
+    """Brings both indexes up to the collection's version; waits for another writer. A deleted collection loses its folder."""
+    with _writing(collection_id) as folder:
+        if not Collection.objects.filter(pk=collection_id).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        _sync_keywords(collection_id, folder)
+        _sync_vectors(collection_id, folder)
+
+
+def sync_all() -> None:
+    """Syncs every collection that some index is behind."""
+    for collection_id, version in Collection.objects.values_list("id", "version"):
+        current = IndexGeneration.objects.filter(collection_id=collection_id, kind=IndexKind.KEYWORDS, current=True)
+        if version and not current.filter(version__gte=version).exists():
+            sync(collection_id)
+
+
+def rebuild(collection_id: UUID) -> None:
+    """Writes both indexes anew from the database, without embedding anything again."""
+    IndexGeneration.objects.filter(collection_id=collection_id).update(current=False)
+    sync(collection_id)
+    with _writing(collection_id) as folder:
+        _publish_vectors(collection_id, folder, _current(collection_id, IndexKind.VECTORS, _digest()))
+
+
+def _digest() -> str:
+    return vector_digest(embedding_identity().digest)
+
+
+def _current(collection_id: UUID, kind: IndexKind, digest: str) -> IndexGeneration | None:
+    return IndexGeneration.objects.filter(collection_id=collection_id, kind=kind, digest=digest, current=True).first()
+
+
+def _version(collection_id: UUID) -> int:
+    return Collection.objects.values_list("version", flat=True).get(pk=collection_id)
+
+
+def _sync_keywords(collection_id: UUID, folder: Path) -> None:
+    generation = _current(collection_id, IndexKind.KEYWORDS, "")
+    index: KeywordIndex | None = None
+    if generation is not None:
+        try:
+            index = keyword_index().open(folder / generation.folder)
+        except Damaged:
+            _quarantine(generation)
+            generation = None
+    if generation is None or index is None:
+        name = f"keywords-{uuid.uuid4().hex}"
+        index = keyword_index().create(folder / name)
+        generation = _replace(collection_id, IndexKind.KEYWORDS, folder=name, version=0)
+    while (target := _version(collection_id)) > generation.version:
+        since = {"collection_id": collection_id, "version__gt": generation.version, "version__lte": target}
+        removed = list(Removal.objects.filter(**since).values_list("chunk_id", flat=True))
+        rows = Chunk.objects.for_maintenance().filter(**since).order_by("id")
+        entries = [
+            Entry(chunk_id=chunk_id, text=text, context=" ".join([title, *heading]))
+            for chunk_id, text, heading, title in rows.values_list("id", "text", "heading", "document__title")
+        ]
+        step("sync:before-keywords")
+        for start in range(0, max(len(entries), 1), BATCH):
+            index.change(add=entries[start : start + BATCH], remove=removed if start == 0 else [])
+        step("sync:keywords-written")
+        generation.version, generation.count = target, len(index)
+        generation.save(update_fields=["version", "count"])
+    _drop_old(collection_id, IndexKind.KEYWORDS, folder)
+
+
+def _sync_vectors(collection_id: UUID, folder: Path) -> None:
+    digest = _digest()
+    generation = _current(collection_id, IndexKind.VECTORS, digest)
+    since = {"collection_id": collection_id, "version__gt": generation.version if generation else 0}
+    tail = Vector.objects.filter(**since, digest=digest).count()
+    barred = Removal.objects.filter(**since).count() if generation else 0
+    if tail >= TAIL_MOST or (generation and barred > BARRED_MOST * max(generation.count, 1)):
+        _publish_vectors(collection_id, folder, generation)
+
+
+def _publish_vectors(collection_id: UUID, folder: Path, generation: IndexGeneration | None) -> None:
+    digest, dimension = _digest(), embedding_identity().dimension
+    index: VectorIndex | None = None
+    if generation is not None:
+        try:
+            index = vector_index().open(folder / generation.folder, dimension=generation.dimension)
+        except Damaged:
+            _quarantine(generation)
+            generation = None
+    if generation is None or index is None:
+        index = vector_index().create(dimension=dimension)
+    since, target = generation.version if generation else 0, _version(collection_id)
+    _apply(index, collection_id, digest=digest, since=since, until=target)
+    name = f"vectors-{uuid.uuid4().hex}"
+    step("sync:before-publish")
+    sha256 = index.publish(folder / name)
+    step("sync:published")
+    _replace(
+        collection_id,
+        IndexKind.VECTORS,
+        folder=name,
+        version=target,
+        digest=digest,
+        dimension=dimension,
+        sha256=sha256,
+        count=len(index),
+    )
+    step("sync:pointer-moved")
+    _drop_old(collection_id, IndexKind.VECTORS, folder)
+
+
+def _apply(index: VectorIndex, collection_id: UUID, *, digest: str, since: int, until: int) -> set[int]:
+    """Brings `index` from version `since` to `until`; the ids that were removed on the way."""
+    span = {"collection_id": collection_id, "version__gt": since, "version__lte": until}
+    removed = set(Removal.objects.filter(**span).values_list("chunk_id", flat=True))
+    index.remove(list(removed))
+    rows = Vector.objects.filter(**span, digest=digest).order_by("chunk_id").values_list("chunk_id", "data")
+    ids: list[int] = []
+    data: list[bytes] = []
+    for chunk_id, row in rows.iterator(chunk_size=BATCH):
+        ids.append(chunk_id)
+        data.append(bytes(row))
+        if len(ids) == BATCH:
+            index.add(ids, _matrix(data, index.dimension))
+            ids, data = [], []
+    if ids:
+        index.add(ids, _matrix(data, index.dimension))
+    return removed
+
+
+def _matrix(rows: list[bytes], dimension: int) -> Vectors:
+    return np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), dimension).astype(np.float32, copy=False)
+
+
+def _replace(collection_id: UUID, kind: IndexKind, *, folder: str, version: int, **fields: object) -> IndexGeneration:
+    """Moves the pointer to a new folder that is complete on disk."""
+    digest = fields.get("digest", "")
+    with transaction.atomic():
+        IndexGeneration.objects.filter(collection_id=collection_id, kind=kind, digest=digest, current=True).update(
+            current=False
+        )
+        return IndexGeneration.objects.create(
+            collection_id=collection_id, kind=kind, folder=folder, version=version, **fields
+        )
+
+
+def _drop_old(collection_id: UUID, kind: IndexKind, folder: Path) -> None:
+    """Deletes folders that no pointer names, half-written ones of a killed process too. Readers hold what they have open."""
+    IndexGeneration.objects.filter(collection_id=collection_id, kind=kind, current=False).delete()
+    named = set(IndexGeneration.objects.filter(collection_id=collection_id, kind=kind).values_list("folder", flat=True))
+    for path in folder.glob(f"*{kind.value}-*"):
+        if path.name not in named:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _quarantine(generation: IndexGeneration) -> None:
+    """Sets a damaged index aside for whoever wants to know why, and has it written anew."""
+    root = rag_config().index_folder
+    source = root / str(generation.collection_id) / generation.folder
+    log.warning("index.damaged", collection=str(generation.collection_id), kind=generation.kind)
+    IndexGeneration.objects.filter(pk=generation.pk).update(current=False)
+    if source.exists():
+        target = root.parent / "quarantine" / generation.folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.rename(target)
+        except OSError as error:  # another process was quicker
+            log.info("index.quarantined_elsewhere", error=error.strerror)
+
+
+# --- Reading
+
+
+@dataclass
+class Reader:
+    """One collection's indexes as this process has them open; follows the collection's version at each search."""
+
+    collection_id: UUID
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _version: int = -1
+    _generation: int | None = None
+    _base: VectorIndex | None = None
+    _barred: frozenset[int] = frozenset()
+    _tail: VectorIndex | None = None
+    _keywords: KeywordIndex | None = None
+    _keywords_generation: int | None = None
+    _keywords_barred: frozenset[int] = frozenset()
+
+    def dense(self, vector: Vectors, *, limit: int) -> list[Hit]:
+        """The nearest chunks, best first: exact, over the generation and the tail. Ids only: who may read them is checked later."""
+        with self._lock:
+            base, tail, barred = self._base, self._tail, self._barred
+        hits: list[Hit] = []
+        if base is not None:
+            hits += base.search(vector, limit=limit, allowed=Except(barred))
+        if tail is not None:
+            hits += tail.search(vector, limit=limit, allowed=Except(frozenset()))
+        return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:limit]
+
+    def keywords(self, question: str, *, limit: int) -> list[Hit]:
+        """The best chunks by BM25, best first."""
+        with self._lock:
+            index, barred = self._keywords, self._keywords_barred
+        return index.search(question, limit=limit, allowed=Except(barred)) if index is not None else []
+
+    def refresh(self) -> None:
+        """Sees everything that was committed before this call. Costs one SELECT when nothing changed."""
+        with self._lock:
+            self._follow_keywords()
+            target = Collection.objects.filter(pk=self.collection_id).values_list("version", flat=True).first()
+            if target is None:
+                self._base = self._tail = self._keywords = None
+                return
+            if target != self._version:
+                self._follow_vectors(target)
+                self._version = target
+
+    def _follow_vectors(self, target: int) -> None:
+        digest = _digest()
+        generation = _current(self.collection_id, IndexKind.VECTORS, digest)
+        found = generation.pk if generation else None
+        since = self._version
+        if found != self._generation or self._tail is None:
+            self._base, self._barred = self._open_base(generation), frozenset()
+            self._tail = vector_index().create(dimension=embedding_identity().dimension)
+            self._generation = found
+            since = generation.version if generation is not None and self._base is not None else 0
+        removed = _apply(self._tail, self.collection_id, digest=digest, since=since, until=target)
+        self._barred |= removed
+
+    def _open_base(self, generation: IndexGeneration | None) -> VectorIndex | None:
+        if generation is None:
+            return None
+        folder = rag_config().index_folder / str(self.collection_id) / generation.folder
+        try:
+            return vector_index().open(folder, dimension=generation.dimension)
+        except Damaged:
+            _quarantine(generation)
+            _ask_for_sync(self.collection_id)
+            return None  # the database's own vectors serve until the index is written anew
+
+    def _follow_keywords(self) -> None:
+        generation = _current(self.collection_id, IndexKind.KEYWORDS, "")
+        if generation is None:
+            self._keywords = self._keywords_generation = None
+            return
+        if generation.pk != self._keywords_generation:
+            folder = rag_config().index_folder / str(self.collection_id) / generation.folder
+            try:
+                self._keywords = keyword_index().open(folder)
+            except Damaged:
+                _quarantine(generation)
+                _ask_for_sync(self.collection_id)
+                self._keywords = self._keywords_generation = None
+                return
+            self._keywords_generation = generation.pk
+        if self._keywords is not None:
+            self._keywords.refresh()
+        gone = Removal.objects.filter(collection_id=self.collection_id, version__gt=generation.version)
+        self._keywords_barred = frozenset(gone.values_list("chunk_id", flat=True))
+
+
+def _ask_for_sync(collection_id: UUID) -> None:
+    from rag import tasks
+
+    tasks.sync.delay(str(collection_id))
+
+
+class _Readers:
+    """The readers of this process, the least recently used closed first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[UUID, Reader] = OrderedDict()
+
+    def get(self, collection_id: UUID) -> Reader:
+        with self._lock:
+            reader = self._open.pop(collection_id, None) or Reader(collection_id)
+            self._open[collection_id] = reader
+            while len(self._open) > OPEN_MOST:
+                self._open.popitem(last=False)
+        return reader
+
+    def clear(self) -> None:
+        with self._lock:
+            self._open.clear()
+
+
+_readers = _Readers()
+
+
+def reader(collection_id: UUID) -> Reader:
+    """The collection's indexes, up to date with everything committed before this call."""
+    found = _readers.get(collection_id)
+    found.refresh()
+    return found
+
+
+def close_readers() -> None:
+    """Forgets every open index; for tests and after a restore."""
+    _readers.clear()

@@ -1,0 +1,121 @@
+"""A stored page for reading: its text in parts, the cited words marked, and for PDF its picture."""
+
+import hashlib
+import os
+from typing import Any
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.http import Http404
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from core.models import User
+from rag.access import answer_for
+from rag.backends.sandbox import sandbox
+from rag.config import rag_config
+from rag.domain import boxes
+from rag.domain.places import Stretch
+from rag.models import Extraction, Page, Revision
+
+PDF = "application/pdf"
+PICTURE_WIDTH = 1400  # pixels: sharp at 700 CSS pixels on a screen of twice the density
+PICTURE_SECONDS = 30
+_Span = tuple[int, int]
+
+
+def page(revision: Revision, *, page: int, stretch: Stretch | None, passage: str) -> dict[str, Any] | None:
+    """What the viewer shows of page `page` (from 1), or None when there is no such page."""
+    extraction = revision.extractions.order_by("-id").first()
+    found = extraction.pages.filter(place=page - 1).first() if extraction is not None else None
+    if extraction is None or found is None:
+        return None
+    total = extraction.pages.count()
+    span = stretch.on(found.place, len(found.text)) if stretch is not None else None
+    is_pdf = revision.media_type == PDF and found.width > 0
+    document = revision.document
+    return {
+        "document": document,
+        "revision": revision.number,
+        "page": page,
+        "pages": total,
+        "label": _label(found),
+        "picture_url": reverse("page_picture", args=[document.pk, revision.number, page]) if is_pdf else None,
+        "width": found.width,
+        "height": found.height,
+        "rectangles": boxes.merge_lines(boxes.boxes_between(boxes.unpack(bytes(found.boxes)), *span)) if span else [],
+        "parts": _parts(found, span),
+        "previous_url": _url(revision, page - 1, passage) if page > 1 else "",
+        "next_url": _url(revision, page + 1, passage) if page < total else "",
+        "passage": _passage(revision, stretch, page, passage) if stretch is not None else None,
+        "download_url": reverse("original", args=[document.pk, revision.number]),
+    }
+
+
+def _label(found: Page) -> str:
+    label = found.label or (str(found.number) if found.number else "")
+    return _("page %(label)s") % {"label": label} if label else ""
+
+
+def _url(revision: Revision, page: int, passage: str) -> str:
+    target = reverse("page", args=[revision.document_id, revision.number, page])
+    return f"{target}?passage={passage}" if passage else target
+
+
+def _passage(revision: Revision, stretch: Stretch, page: int, passage: str) -> dict[str, str]:
+    first = stretch.first.page + 1
+    return {"first_url": "" if first == page else _url(revision, first, passage), "title": ""}
+
+
+def _parts(found: Page, span: _Span | None) -> list[dict[str, Any]]:
+    """The page's text cut at headings and at the marked words, in order; nothing is left out."""
+    borders = {0, len(found.text)}
+    headings: dict[int, tuple[int, int]] = {}
+    for start, level, text in found.headings:
+        end = min(start + len(text), len(found.text))
+        headings[start] = (end, level)
+        borders |= {start, end}
+    if span is not None:
+        borders |= set(span)
+    places = sorted(borders)
+    parts = []
+    for start, end in zip(places, places[1:], strict=False):
+        level = next((level for at, (stop, level) in headings.items() if at <= start and end <= stop), 0)
+        marked = span is not None and span[0] <= start and end <= span[1]
+        parts.append({"text": found.text[start:end], "mark": marked, "heading": level})
+    return parts
+
+
+def picture(revision: Revision, *, page: int) -> bytes | None:
+    """The page drawn as PNG, from the cache or anew; None when the revision has no such page. Raises RagError."""
+    extraction: Extraction | None = revision.extractions.order_by("-id").first()
+    if revision.media_type != PDF or extraction is None:
+        return None
+    if not extraction.pages.filter(place=page - 1).exists():
+        return None
+    config = rag_config()
+    key = hashlib.sha256(f"{revision.file.name} {page} {PICTURE_WIDTH}".encode()).hexdigest()
+    cached = config.data / "cache" / "pages" / str(revision.document_id) / f"{key}.png"
+    if cached.exists():
+        return cached.read_bytes()
+    image = sandbox().render_page(
+        default_storage.path(revision.file.name or ""),
+        page_index=page - 1,
+        width_px=PICTURE_WIDTH,
+        seconds=PICTURE_SECONDS,
+        memory=config.parse_memory,
+    )
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    fresh = cached.with_suffix(f".{os.getpid()}.tmp")
+    fresh.write_bytes(image)
+    fresh.rename(cached)
+    return image
+
+
+def back_url(reader: User, answer_id: str) -> str:
+    """Where the answer is from which the reader came, if it is theirs."""
+    try:
+        answer = answer_for(reader, UUID(answer_id))
+    except (ValueError, Http404):
+        return ""
+    return f"{reverse('conversation', args=[answer.conversation_id])}#answer-{answer.pk}"

@@ -1,0 +1,188 @@
+"""The replay log of a running answer, in Redis: every event kept in a stream for who comes later, and told to who listens now.
+
+Why explicit ids: an entry's id is "<attempt>-<number>", and Redis refuses an id that does not grow. A producer that was overtaken
+by a newer attempt cannot write another word, and a browser's Last-Event-ID names the attempt it was following.
+
+Nothing here is needed afterwards: a finished answer is in the database, and a log that was lost only ends the streaming early.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import redis.asyncio as aioredis
+import structlog
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from rag.domain.events import Event, from_json
+
+log = structlog.get_logger(__name__)
+
+KEPT_SECONDS = 3600
+_LIVE = "footnote:live"
+_STOP = "footnote:stop"
+
+Entry = tuple[str, Event]
+
+
+def _stream(answer_id: UUID) -> str:
+    return f"footnote:answer:{answer_id}"
+
+
+def connect() -> "aioredis.Redis":
+    """A connection pool for the running event loop."""
+    return aioredis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
+
+
+class Log:
+    """Writes one attempt's events."""
+
+    def __init__(self, client: "aioredis.Redis", answer_id: UUID, attempt: int) -> None:
+        self._client, self._answer_id, self._attempt = client, answer_id, attempt
+        self._number = 0
+
+    async def write(self, event: Event) -> None:
+        """Appends the event and tells every follower; raises RedisError when the log is out of reach or was overtaken."""
+        self._number += 1
+        entry_id = f"{self._attempt}-{self._number}"
+        body = json.dumps(event.as_json())
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.xadd(_stream(self._answer_id), {"e": body}, id=entry_id)
+            pipe.expire(_stream(self._answer_id), KEPT_SECONDS)
+            pipe.publish(_LIVE, json.dumps([str(self._answer_id), entry_id, event.as_json()]))
+            await pipe.execute()
+
+
+class Hub:
+    """This process's one listener: hands events to the followers here, and stop requests to the producer here."""
+
+    def __init__(self) -> None:
+        self.client = connect()
+        self._followers: dict[str, set[asyncio.Queue[Entry | None]]] = {}
+        self._stoppers: dict[str, asyncio.Event] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to listen; calling it again does nothing."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._listen(), name="replay-hub")
+
+    async def close(self) -> None:
+        """Stops listening and gives the connections back."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.client.aclose()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self.client.pubsub() as pubsub:
+                    await pubsub.subscribe(_LIVE, _STOP)
+                    self._resynchronise()
+                    async for message in pubsub.listen():
+                        if message["type"] == "message":
+                            self._hand_out(message["channel"], message["data"])
+            except RedisError as error:
+                log.warning("replay.listening_again", error=type(error).__name__)
+                await asyncio.sleep(1)
+
+    def _hand_out(self, channel: str, data: str) -> None:
+        if channel == _STOP:
+            if stopper := self._stoppers.get(data):
+                stopper.set()
+            return
+        answer_id, entry_id, event = json.loads(data)
+        for queue in self._followers.get(answer_id, ()):
+            queue.put_nowait((entry_id, from_json(event)))
+
+    def _resynchronise(self) -> None:
+        """Tells every follower to read the log again: while nobody listened, events may have passed."""
+        for queues in self._followers.values():
+            for queue in queues:
+                queue.put_nowait(None)
+
+    @asynccontextmanager
+    async def stopper(self, answer_id: UUID) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when somebody asks this answer to stop, in whatever process."""
+        event = self._stoppers[str(answer_id)] = asyncio.Event()
+        try:
+            yield event
+        finally:
+            self._stoppers.pop(str(answer_id), None)
+
+    async def ask_to_stop(self, answer_id: UUID) -> None:
+        """Tells the process that produces the answer. The database holds the wish as well, should this be lost."""
+        if stopper := self._stoppers.get(str(answer_id)):
+            stopper.set()
+        try:
+            await self.client.publish(_STOP, str(answer_id))
+        except RedisError as error:
+            log.warning("replay.stop_not_told", error=type(error).__name__)
+
+    async def logged(self, answer_id: UUID, after: str) -> list[Entry]:
+        """The entries after the id `after` ("" for all), as far as the log still has them."""
+        start = f"({after}" if after else "-"
+        try:
+            rows = await self.client.xrange(_stream(answer_id), min=start)
+        except RedisError as error:
+            log.warning("replay.log_unreadable", error=type(error).__name__)
+            return []
+        return [(entry_id, from_json(json.loads(fields["e"]))) for entry_id, fields in rows]
+
+    async def follow(self, answer_id: UUID, *, after: str, pause: float) -> AsyncIterator[Entry | None]:
+        """Entries after `after`, first from the log, then as they happen; None whenever nothing happened for `pause` seconds.
+
+        Never ends by itself: the caller stops at the last event, or when the database says that the answer is over.
+        """
+        self.start()
+        queue: asyncio.Queue[Entry | None] = asyncio.Queue()
+        followers = self._followers.setdefault(str(answer_id), set())
+        followers.add(queue)
+        try:
+            seen = _order(after)
+            queue.put_nowait(None)  # begins with the log
+            while True:
+                try:
+                    entry = await asyncio.wait_for(queue.get(), pause)
+                except TimeoutError:
+                    yield None
+                    continue
+                entries = await self.logged(answer_id, _text(seen)) if entry is None else [entry]
+                for entry_id, event in entries:
+                    if _order(entry_id) > seen:
+                        seen = _order(entry_id)
+                        yield entry_id, event
+        finally:
+            followers.discard(queue)
+            if not followers:
+                self._followers.pop(str(answer_id), None)
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    """ "3-17" as numbers; anything that is not such an id (a browser may send any text) comes before everything."""
+    attempt, _, number = entry_id.partition("-")
+    if attempt.isascii() and attempt.isdigit() and number.isascii() and number.isdigit() and len(entry_id) < 30:
+        return int(attempt), int(number)
+    return 0, 0
+
+
+def _text(order: tuple[int, int]) -> str:
+    return f"{order[0]}-{order[1]}" if any(order) else ""
+
+
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+def hub() -> Hub:
+    """The hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    for other in [other for other in _hubs if other.is_closed()]:
+        del _hubs[other]
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]

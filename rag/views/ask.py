@@ -1,0 +1,181 @@
+"""Asking, and the conversations that questions belong to."""
+
+from collections.abc import Collection as AbstractCollection
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db.models import Count, Q
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from core.http import SignedIn
+from rag.access import Need, conversation_for, principal_of
+from rag.domain.errors import Permanent
+from rag.forms import QuestionForm, TitleForm
+from rag.models import Answer, Collection, Conversation
+from rag.models.index import RunState
+from rag.services import answer_view, answering, conversations, models_admin, samples
+
+CONVERSATIONS_MOST = 200  # in the list at the left; older ones are found by their address
+
+
+@require_http_methods(["GET", "POST"])
+async def ask(request: SignedIn) -> HttpResponse:
+    """A new conversation."""
+    if request.method == "POST":
+        return await _post(request, None)
+    return await sync_to_async(_page)(request, None)
+
+
+@require_http_methods(["GET", "POST"])
+async def conversation(request: SignedIn, conversation_id: UUID) -> HttpResponse:
+    """A conversation of one's own, and asking on in it."""
+    thread = await sync_to_async(_conversation)(request, conversation_id)
+    if request.method == "POST":
+        return await _post(request, thread)
+    return await sync_to_async(_page)(request, thread)
+
+
+def _conversation(request: SignedIn, conversation_id: UUID) -> Conversation:
+    return conversation_for(request.user, conversation_id)
+
+
+async def _post(request: SignedIn, thread: Conversation | None) -> HttpResponse:
+    answer, response = await sync_to_async(_open)(request, thread)
+    if answer is not None:
+        answering.start(answer.pk)
+    return response
+
+
+def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None, HttpResponse]:
+    form = QuestionForm(request.POST)
+    question = request.POST.get("suggested") or request.POST.get("question", "")
+    try:
+        answer = answering.open_answer(
+            request.user,
+            question=question,
+            conversation=thread,
+            collections=_asked(request, thread),
+        )
+    except Permanent as error:
+        form.add_error("question", error.message)
+        return None, _refused(request, thread, form)
+    if not request.htmx:
+        return answer, redirect("answer", answer.pk)
+    return answer, asked(request, answer)
+
+
+def _refused(request: SignedIn, thread: Conversation | None, form: QuestionForm) -> HttpResponse:
+    if request.htmx:
+        return render(request, "rag/ask.html#question_error", {"form": form}, status=422)
+    return _page(request, thread, form=form, status=422)
+
+
+def asked(request: SignedIn, answer: Answer) -> HttpResponse:
+    """What htmx puts into the thread for a new answer; the address becomes the conversation's."""
+    context = {
+        "answer": answer_view.view_of(answer, request.user),
+        "conversation": answer.conversation,
+        "conversations": _threads(request),
+    }
+    response = render(request, "rag/ask.html#asked", context)
+    response["HX-Push-Url"] = reverse("conversation", args=[answer.conversation_id])
+    return response
+
+
+def _asked(request: SignedIn, thread: Conversation | None) -> list[Collection]:
+    """The ticked collections, of those one may read; without a choice, those of the conversation, or all."""
+    usable = Collection.objects.usable_by(principal_of(request.user), role=Need.READ)
+    ticked = _uuids(request.POST.getlist("collections"))
+    if ticked:
+        return list(usable.filter(id__in=ticked))
+    if thread is not None:
+        return list(usable.filter(id__in=thread.collections.values("id")))
+    return list(usable)
+
+
+def _uuids(texts: AbstractCollection[str]) -> list[UUID]:
+    found = []
+    for text in texts:
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            continue  # not an id: asks for nothing
+    return found
+
+
+def _threads(request: SignedIn) -> list[Conversation]:
+    return list(Conversation.objects.of(principal_of(request.user))[:CONVERSATIONS_MOST])
+
+
+def _page(
+    request: SignedIn, thread: Conversation | None, *, form: QuestionForm | None = None, status: int = 200
+) -> HttpResponse:
+    answers = list(thread.answers.select_related("feedback").order_by("created")) if thread is not None else []
+    views = answer_view.views_of(answers, request.user)
+    collections = _choices(request, thread)
+    context: dict[str, Any] = {
+        "conversations": _threads(request),
+        "conversation": thread,
+        "answers": views,
+        "selected": views[-1] if views else None,
+        "collections": collections,
+        "form": form or QuestionForm(),
+        "model": models_admin.in_words(),
+        "welcome": samples.welcome(collections) if not views else None,
+    }
+    return render(request, "rag/ask.html", context, status=status)
+
+
+def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, Any]]:
+    """The collections one may ask, with how many documents are found by their words already, and which are ticked."""
+    live = Q(documents__deleted__isnull=True)
+    rows = Collection.objects.usable_by(principal_of(request.user), role=Need.READ).annotate(
+        total_count=Count("documents", filter=live),
+        ready_count=Count(
+            "documents", filter=live & Q(documents__latest__run__state__in=(RunState.READY, RunState.EMBEDDING))
+        ),
+    )
+    ticked = set(_uuids(request.POST.getlist("collections") or request.GET.getlist("collection")))
+    if not ticked and thread is not None:
+        ticked = set(thread.collections.values_list("id", flat=True))
+    return [
+        {
+            "id": row.pk,
+            "name": row.name,
+            "selected": not ticked or row.pk in ticked,
+            "ready_count": row.ready_count,
+            "total_count": row.total_count,
+        }
+        for row in rows
+    ]
+
+
+@require_POST
+def rename(request: SignedIn, conversation_id: UUID) -> HttpResponse:
+    """Gives the conversation another name."""
+    thread = conversation_for(request.user, conversation_id)
+    form = TitleForm(request.POST)
+    if form.is_valid():
+        conversations.rename(thread, title=form.cleaned_data["title"])
+    return redirect("conversation", thread.pk)
+
+
+@require_http_methods(["GET", "POST"])
+def delete(request: SignedIn, conversation_id: UUID) -> HttpResponse:
+    """Asks once, then deletes the conversation with all its answers."""
+    thread = conversation_for(request.user, conversation_id)
+    if request.method == "POST":
+        conversations.delete(request.user, thread)
+        return redirect("ask")
+    context = {
+        "title": _("Delete “%(title)s”?") % {"title": thread.title},
+        "sentence": _("Its questions and answers are removed for good. The documents stay."),
+        "action_label": _("Delete the conversation"),
+        "cancel_url": reverse("conversation", args=[thread.pk]),
+    }
+    return render(request, "rag/confirm.html", context)

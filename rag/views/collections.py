@@ -1,0 +1,155 @@
+"""Collections: the list, one of them with its documents, and who may use it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Count, Max, Q, Sum
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from core.http import SignedIn
+from core.models import Team
+from rag.access import Need, collection_for, may, principal_of
+from rag.domain.errors import Permanent
+from rag.forms import CollectionForm, GrantForm, UploadForm
+from rag.models import Collection
+from rag.models.index import RunState
+from rag.services import document_view, library
+
+ROWS = 100  # documents on one page of the table
+
+
+@require_http_methods(["GET", "POST"])
+def collections(request: SignedIn) -> HttpResponse:
+    """The collections that one may read, and a new one for whoever manages a team."""
+    form = CollectionForm(request.user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        made = library.create_collection(request.user, **form.cleaned_data)
+        return redirect("collection", made.pk)
+    manages = form.fields["team"].queryset.exists()  # type: ignore[attr-defined]  # a ModelChoiceField
+    context = {"collections": _cards(request), "form": form if manages else None}
+    return render(request, "rag/collections.html", context, status=422 if form.errors else 200)
+
+
+def _cards(request: SignedIn) -> list[dict[str, Any]]:
+    live = Q(documents__deleted__isnull=True)
+    rows = (
+        Collection.objects.usable_by(principal_of(request.user), role=Need.READ)
+        .annotate(
+            total=Count("documents", filter=live),
+            ready=Count("documents", filter=live & Q(documents__latest__run__state=RunState.READY)),
+            failed=Count("documents", filter=live & Q(documents__latest__run__state=RunState.FAILED)),
+            size_bytes=Sum("documents__latest__size", filter=live),
+            updated=Max("documents__latest__created", filter=live),
+        )
+        .prefetch_related("grants__team__memberships")
+    )
+    return [
+        {
+            "id": row.pk,
+            "name": row.name,
+            "description": row.description,
+            "documents": row.total,
+            "ready": row.ready,
+            "failed": row.failed,
+            "size_bytes": row.size_bytes or 0,
+            "updated": row.updated or row.created,
+            "teams": _team_names(request, row),
+        }
+        for row in rows
+    ]
+
+
+def _team_names(request: SignedIn, collection: Collection) -> list[str]:
+    """The teams of one's own that the collection is shared with; others' names are not one's business (A6)."""
+    return sorted(
+        grant.team.name
+        for grant in collection.grants.all()
+        if any(membership.user_id == request.user.pk for membership in grant.team.memberships.all())
+    )
+
+
+@require_http_methods(["GET"])
+def collection(request: SignedIn, collection_id: UUID) -> HttpResponse:
+    """The documents of a collection; htmx asks for the table alone while something is in work."""
+    found = collection_for(request.user, collection_id, need=Need.READ)
+    return page(request, found)
+
+
+def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: object) -> HttpResponse:
+    """The collection's page; `extra` carries forms with errors."""
+    query, sort = request.GET.get("q", "").strip()[:200], request.GET.get("sort", "-uploaded")
+    documents = Paginator(document_view.table(found, query=query, sort=sort), ROWS).get_page(request.GET.get("page"))
+    documents.object_list = document_view.rows(documents.object_list)  # type: ignore[attr-defined]  # a list is one
+    manages = may(request.user, found, need=Need.MANAGE)
+    context: dict[str, Any] = {
+        "collection": found,
+        "documents": documents,
+        "query": query,
+        "sort": sort,
+        "may_write": may(request.user, found, need=Need.WRITE),
+        "may_manage": manages,
+        "upload_form": UploadForm(),
+    }
+    if request.htmx and not extra:
+        return render(request, "rag/collection.html#rows", context)
+    if manages:
+        context["grants"] = [
+            {"team": grant.team.name, "role": grant.get_role_display(), "team_id": grant.team_id}
+            for grant in found.grants.select_related("team")
+        ]
+        context["grant_form"] = GrantForm(request.user)
+        context["grant_url"] = reverse("collection_share", args=[found.pk])
+    return render(request, "rag/collection.html", context | extra, status=status)
+
+
+@require_POST
+def share(request: SignedIn, collection_id: UUID) -> HttpResponse:
+    """Lets another of one's teams use the collection."""
+    found = collection_for(request.user, collection_id, need=Need.MANAGE)
+    form = GrantForm(request.user, request.POST)
+    if not form.is_valid():
+        return page(request, found, status=422, grant_form=form)
+    library.share(request.user, found, **form.cleaned_data)
+    return redirect("collection", found.pk)
+
+
+@require_POST
+def unshare(request: SignedIn, collection_id: UUID, team_id: int) -> HttpResponse:
+    """Takes a team's leave away."""
+    found = collection_for(request.user, collection_id, need=Need.MANAGE)
+    team = get_object_or_404(Team, pk=team_id, grants__collection=found)
+    try:
+        library.unshare(request.user, found, team=team)
+    except Permanent as error:
+        messages.error(request, error.message)
+    return redirect("collections" if not may(request.user, found, need=Need.READ) else found_url(found))
+
+
+def found_url(found: Collection) -> str:
+    """Where a collection is."""
+    return reverse("collection", args=[found.pk])
+
+
+@require_http_methods(["GET", "POST"])
+def delete(request: SignedIn, collection_id: UUID) -> HttpResponse:
+    """Asks once, then takes the collection out with all its documents."""
+    found = collection_for(request.user, collection_id, need=Need.MANAGE)
+    if request.method == "POST":
+        library.delete_collection(request.user, found)
+        messages.success(request, _("“%(name)s” was deleted.") % {"name": found.name})
+        return redirect("collections")
+    count = found.documents.live().count()  # type: ignore[attr-defined]  # the queryset's own method
+    context = {
+        "title": _("Delete “%(name)s”?") % {"name": found.name},
+        "sentence": _("Its %(count)d documents are removed for good, and no answer can use them any more.")
+        % {"count": count},
+        "action_label": _("Delete the collection"),
+        "cancel_url": found_url(found),
+    }
+    return render(request, "rag/confirm.html", context)
