@@ -1,46 +1,55 @@
 """Where sentences begin and end, in passages and in answers.
 
-Why: a citation opens the exact sentence and a quote is shown whole, so a cut after "Dr." or "No. 5" is a visible fault, while
-two sentences taken as one merely make a long quote. In doubt this joins. One pass of regular expressions over the text:
-a book of several megabytes takes about a second.
+Why: a citation opens the exact sentence and a quote is shown whole, so a cut after "Dr." or "No. 5" is a visible fault,
+while two sentences taken as one merely make a long quote. In doubt this joins. One pass of regular expressions over
+the text: a book of several megabytes takes about a second.
 """
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
+
+from rag.domain.words import word_set
 
 # Never end a sentence, whatever follows.
-_ALWAYS = frozenset(
+_ALWAYS = word_set(
     """
     dr prof mr mrs ms mx st hon rev gen col capt lt sgt messrs mme mlle hr fr frl dipl ing
     e.g i.e cf viz vs resp approx esp incl excl fig figs eq ref refs dept univ
     z.b d.h u.a u.u i.d.r i.v.m i.s.d s.o s.u o.g v.a z.t m.e bzw ca vgl evtl ggf inkl exkl zzgl abzgl sog gem lt bspw
     str tel abt hrsg aufl
     jan feb mar apr jun jul aug sep sept oct okt nov dec dez
-    """.split()
+    """
 )
 # Abbreviations only before a number: "No. 5", "Art. 12", "p. 3", "ab S. 4".
-_BEFORE_NUMBER = frozenset(
-    "no nos nr nrn art arts abs sec secs sect para paras par cl ch chap p pp s ss pt vol rn rz ziff lit buchst anh anl kap bl az tz § §§".split()
+_BEFORE_NUMBER = word_set(
+    "no nos nr nrn art arts abs sec secs sect para paras par cl ch chap p pp s ss pt vol rn rz ziff lit buchst anh anl "
+    "kap bl az tz § §§"
 )
 # May stand inside or at the end: the next word decides.
-_EITHER = frozenset("inc ltd co corp llc plc jr sr gmbh bros u.s u.k u.n e.u a.m p.m ph.d m.d b.a m.a d.c etc usw u.s.w u.s.a".split())
-_MONTHS = frozenset(
+_EITHER = word_set(
+    "inc ltd co corp llc plc jr sr gmbh bros u.s u.k u.n e.u a.m p.m ph.d m.d b.a m.a d.c etc usw u.s.w u.s.a"
+)
+_MONTHS = word_set(
     """
     january february march april may june july august september october november december
     januar jänner februar märz mai juni juli oktober dezember
-    """.split()
+    """
 )
 # Words that open a sentence far more often than they continue a name.
-_OPENERS = frozenset(
+_OPENERS = word_set(
     """
-    the a an in on at it its this that these those he she they we you i there here if when where while as for from with by to after
-    before during since although however but and or no not each every all any some most many both such under
-    der die das ein eine es er sie wir ihr ich dies diese dieser dieses im in am an auf bei mit nach von vor zu wenn als da
-    weil ob jede jeder jedes alle kein keine nur auch sowie für durch
-    """.split()
+    the a an in on at it its this that these those he she they we you i there here if when where while as for from
+    with by to after before during since although however but and or no not each every all any some most many both
+    such under
+    der die das ein eine es er sie wir ihr ich dies diese dieser dieses im in am an auf bei mit nach von vor zu wenn
+    als da weil ob jede jeder jedes alle kein keine nur auch sowie für durch
+    """
 )
 # "der 3. Senat", "am 5. Tag": a German ordinal.
-_BEFORE_ORDINAL = frozenset("der die das dem den des am im vom zum zur beim bis ab seit jeder jede jedes ein eine einer und oder".split())
+_BEFORE_ORDINAL = word_set(
+    "der die das dem den des am im vom zum zur beim bis ab seit jeder jede jedes ein eine einer und oder"
+)
 
 # Possessive, and never begun inside a run of stops: a line of a million dots takes a pass, not a square.
 _STOP = re.compile(r"""(?<![.!?…])[.!?…]++["'”’“»)\]]*+(?=\s)|[。！？]++[」』”"]*+""")
@@ -52,7 +61,8 @@ _NUMBERING = re.compile(
     re.IGNORECASE,
 )
 _STARTS_UNIT = re.compile(
-    r"\s*(?:[-*•–—▪◦·]\s|#{1,6}\s|\||>|[(\[]?(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivx]{1,5})[.)]\s|\(\w{1,4}\)\s|§\s*\d|[^\W\d_][\w /-]{1,30}:\s)"
+    r"\s*(?:[-*•–—▪◦·]\s|#{1,6}\s|\||>|[(\[]?(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivx]{1,5})[.)]\s|\(\w{1,4}\)\s|§\s*\d"
+    r"|[^\W\d_][\w /-]{1,30}:\s)"
 )
 _TABLE = re.compile(r"\s*\||.*(?:\t|\s\|\s)")
 _ENDS_OPEN = re.compile(r"[,;(–-]\s*\Z")
@@ -62,8 +72,8 @@ _WORD_BYTES = 60  # the longest word looked at before a full stop
 def sentences(text: str, *, wrapped: bool = True) -> list[tuple[int, int]]:
     """Spans [start, end) in code points of the sentences of `text`, in order, without surrounding blanks.
 
-    Headings, list items and table rows are sentences of their own. `wrapped` says that a line break alone does not end a
-    sentence, as in text taken from pages; False takes every line break as an end, as in what a model writes.
+    Headings, list items and table rows are sentences of their own. `wrapped` says that a line break alone does not
+    end a sentence, as in text taken from pages; False takes every line break as an end, as in what a model writes.
     """
     spans: list[tuple[int, int]] = []
     for start, end in _units(text, wrapped=wrapped):
@@ -107,7 +117,7 @@ def _block_units(text: str, block: list[tuple[int, int]]) -> Iterator[tuple[int,
         return
     longest = max(end - start for start, end in block)
     begin = block[0][0]
-    for (start, end), (following, last) in zip(block, block[1:], strict=False):
+    for (start, end), (following, last) in pairwise(block):
         if _line_ends_unit(text[start:end], text[following:last], longest):
             yield begin, end
             begin = following

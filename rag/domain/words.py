@@ -4,9 +4,15 @@ import re
 import unicodedata
 from functools import lru_cache
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a list written as prose, for tables of words that read well."""
+    return frozenset(text.split())
+
+
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 
-STOPWORDS = frozenset(
+STOPWORDS = word_set(
     """
     a about above after again all also am an and any are as at be because been before being below between both but by
     can could did do does doing down during each few for from further had has have having he her here hers him his how
@@ -19,11 +25,13 @@ STOPWORDS = frozenset(
     hatte haben hier ich ihr ihre im in ist ja jede jeder jedes kann kein keine können man mehr mein mit muss nach nicht
     noch nur ob oder ohne sehr sein seine sich sie sind so soll sollen über um und uns unter vom von vor war waren was
     weil welche welcher welches wenn wer wird wie wir wo worden wurde wurden zu zum zur zwischen
-    """.split()
+    """
 )
 
 # Longest first; what stays must keep four letters, so that "rates" and "rate" meet but "bus" stays itself.
-_ENDINGS = ("ungen", "ation", "ings", "ung", "ing", "ied", "ies", "ern", "est", "ed", "es", "en", "er", "em", "ly", "e", "s", "n", "y")
+_ENDINGS = tuple(
+    sorted(word_set("ungen ation ings ung ing ied ies ern est ed es en er em ly e s n y"), key=lambda e: (-len(e), e))
+)
 
 
 @lru_cache(maxsize=65536)
