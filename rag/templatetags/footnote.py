@@ -1,4 +1,4 @@
-"""What the templates compute for themselves: icons, excerpts, which sources an answer cites. None of it reads the database."""
+"""What the templates compute for themselves: icons, excerpts, which sources an answer cites. No database is read."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ from django.utils.translation import ngettext
 register = template.Library()
 
 IN_WORK = frozenset({"queued", "reading", "indexing", "embedding"})
-BEFORE_MARK = 140  # characters shown before the first marked word: about two lines of the evidence panel
-EXCERPT = 420  # characters shown of a passage until the reader asks for the rest: about seven lines
+BEFORE_MARK = 100  # characters shown before the first marked word: about two lines of the evidence panel
+EXCERPT = 300  # characters shown of a passage until the reader asks for the rest: about six lines
 
 
 def _value(thing: Any, name: str) -> Any:
-    """A field of a dataclass or a key of a dict, as templates do; raises AttributeError or KeyError where there is none."""
+    """A field of a dataclass or a key of a dict, as templates do; AttributeError or KeyError if it is missing."""
     return thing[name] if isinstance(thing, Mapping) else getattr(thing, name)
 
 
@@ -45,7 +45,7 @@ def cited(answer: Any) -> frozenset[int]:
 
 @register.filter
 def verdicts(answer: Any) -> list[dict[str, str]]:
-    """How many sentences carry which verdict, in words, the worst first; sentences that were not checked are left out."""
+    """How many sentences carry which verdict, in words, the worst first; unchecked sentences are left out."""
     counts = dict.fromkeys(("contradicted", "unsupported", "partly", "supported"), 0)
     for sentence in _value(answer, "sentences"):
         verdict = str(_value(sentence, "verdict"))
@@ -66,7 +66,7 @@ def verdicts(answer: Any) -> list[dict[str, str]]:
 
 @register.filter
 def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
-    """A window of a passage around its first marked words, cut at spaces and with an ellipsis where something is left out."""
+    """A window of a passage around its first marked words, cut at spaces, with an ellipsis where words are left out."""
     parts = list(parts)
     whole = "".join(str(_value(part, "text")) for part in parts)
     if len(whole) <= EXCERPT:

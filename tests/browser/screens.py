@@ -1,4 +1,4 @@
-"""Looking at pages with Debian's Chromium: a browser that talks to one host only, what it complains about, and pictures."""
+"""Looking at pages with Debian's Chromium: a fresh browser, what it complains about, and pictures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
-# Without these Chromium looks for updates and variations in the background, which a machine without a network pays for in seconds.
+# Without these Chromium looks for updates in the background, which costs seconds on a machine without a network.
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -66,7 +66,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def looking(browser: Browser, look: Look, base_url: str) -> Iterator[tuple[Page, Complaints]]:
-    """A fresh page under `look`, with everything it complains about: reports of the content policy are among the console's lines."""
+    """A fresh page under `look`, and what it complains about: reports of the content policy are console lines."""
     context: BrowserContext = browser.new_context(
         base_url=base_url,
         viewport={"width": look.width, "height": look.height},
@@ -92,7 +92,7 @@ def looking(browser: Browser, look: Look, base_url: str) -> Iterator[tuple[Page,
 
 
 def shoot(page: Page, folder: Path, name: str, *, whole: bool = False) -> Path:
-    """The path of a PNG of what is on screen, or of the `whole` page; motion is stopped first so that pictures are alike."""
+    """The path of a PNG of what is on screen, or of the `whole` page; motion is stopped so that pictures are alike."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     page.screenshot(path=str(path), full_page=whole, animations="disabled", caret="hide")
