@@ -1,0 +1,369 @@
+"""Reads documents and draws pages in processes of their own, which have limits and no network.
+
+Why a server of our own: `multiprocessing` may not fork inside Celery's children, and importing the parsers for every
+document takes longer than reading most. So one small process without torch is started, loads the libraries once, and
+forks for each job; the job's sockets are handed to it, and the answer comes straight from the child.
+"""
+
+import json
+import logging
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from rag.backends.parsers.base import Progress
+from rag.backends.sandbox_messages import Message, TooMuch, read_page, read_picture, receive
+from rag.domain.errors import Permanent, RagError, Retryable
+from rag.domain.text import clean, one_line
+from rag.domain.types import Page, ParsedDocument
+
+_log = logging.getLogger(__name__)
+_ROOT = Path(__file__).resolve().parents[2]
+_OUTPUT_LIMIT = 512 * 1024 * 1024  # bytes that one document may give
+_PICTURE_LIMIT = 64 * 1024 * 1024
+_MOST_WARNINGS = 100
+_TICK = (
+    2.0  # seconds after which `progress` is called again without news, so that leases stay alive and a cancel is seen
+)
+_GRACE = 20.0  # seconds that the server has to report the end of a job
+# What the libraries need and no more: no secret of the application's is inherited.
+_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUTF8": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # threads and forks do not mix
+    "OMP_NUM_THREADS": "1",
+}
+
+
+_Kind = TypeVar("_Kind", bound="_Answer")
+
+
+class Sandbox:
+    """A door to the reading processes: safe in threads and after forks, several jobs at once. `close` it, or use `with`.
+
+    The process behind it starts with the first job, is started again when it has died, and ends with this object or
+    process.
+    """
+
+    def __init__(self, *, allowed_modules: Sequence[str] = ()) -> None:
+        """`allowed_modules` are test modules whose functions `call` may run; leave it empty."""
+        self._allowed = tuple(allowed_modules)
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def parse(
+        self, path: Path | str, *, name: str, seconds: float, memory: int, progress: Progress | None = None
+    ) -> ParsedDocument:
+        """The document in the file at `path`, which was uploaded as `name`.
+
+        `progress(pages done, pages in all or None)` is called as pages are read and every two seconds; what it raises
+        stops the reading and comes out here. Raises `Permanent` with a sentence when the file cannot be read within
+        `seconds` and `memory` (bytes), and `Retryable` when the reading process was lost through no fault of the file.
+        """
+        job = {"do": "parse", "path": _existing(path), "name": name, "seconds": seconds, "memory": memory}
+        return self._run(job, lambda: _Document(progress or _no_progress), limit=_OUTPUT_LIMIT).result()
+
+    def render_page(self, path: Path | str, *, page_index: int, width_px: int, seconds: float, memory: int) -> bytes:
+        """A PNG of the PDF's page (the first has index 0), `width_px` wide, less where it would have over 8 megapixels.
+
+        Raises as `parse` does.
+        """
+        size = {"page_index": page_index, "width_px": min(max(width_px, 16), 4096)}
+        job = {"do": "render", "path": _existing(path), **size, "seconds": seconds, "memory": memory}
+        return self._run(job, _Picture, limit=_PICTURE_LIMIT).result()
+
+    def limits_report(self) -> dict[str, str]:
+        """What is taken away from a reading process here, by kind: "network", "processes", "files", "memory"."""
+        job = {"do": "report", "seconds": 20, "memory": 256 * 1024 * 1024}
+        return self._run(job, _Report, limit=_PICTURE_LIMIT).limits
+
+    def call(self, function: str, *, seconds: float, memory: int) -> None:
+        """Runs a function of an allowed module, by its dotted name, as if it were a parser: for tests of the limits."""
+        job = {"do": "call", "function": function, "seconds": seconds, "memory": memory}
+        self._run(job, _Answer, limit=_PICTURE_LIMIT)
+
+    def close(self) -> None:
+        """Ends the process and whatever it runs. A later job starts a new one."""
+        with self._lock:
+            self._stop()
+
+    # --- The process
+
+    def _forget(self) -> None:
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    def _stop(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()
+        self._process = self._control = self._finalizer = None
+
+    def _start(self) -> socket.socket:
+        """The socket to a living server."""
+        if self._process is not None and self._process.poll() is not None:
+            _log.warning("the document reader had ended with code %s and is started again", self._process.returncode)
+            self._stop()
+        if self._control is None:
+            control, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603  (our own module, in our own Python)
+                    [sys.executable, "-m", "rag.backends.sandbox_server", str(theirs.fileno()), *self._allowed],
+                    cwd=_ROOT,
+                    env=_ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C is for us; closing the socket is for it
+                )
+            self._control = control
+            self._finalizer = weakref.finalize(self, _end, self._process, control)
+        return self._control
+
+    def _submit(self, job: Message) -> tuple[socket.socket, socket.socket]:
+        """Hands the job over: the sockets on which its answer and its end will come."""
+        if self._owner != os.getpid():
+            # A fork: the process behind belongs to our parent, and its lock may be held by a thread that is not here.
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            if self._process is not None:
+                self._process.returncode = 0
+            if self._control is not None:
+                self._control.close()
+            self._forget()
+        body = json.dumps(job).encode()
+        channel, their_channel = socket.socketpair()
+        status, their_status = socket.socketpair()
+        with their_channel, their_status, self._lock:
+            for attempt in (1, 2):
+                control = self._start()
+                try:
+                    fds = [their_channel.fileno(), their_status.fileno()]
+                    socket.send_fds(control, [len(body).to_bytes(4, "big")], fds)
+                    control.sendall(body)
+                    return channel, status
+                except OSError:
+                    self._stop()
+                    if attempt == 2:
+                        channel.close()
+                        status.close()
+                        raise
+        raise AssertionError("unreachable")
+
+    # --- One job
+
+    def _run(self, job: Message, make: "Callable[[], _Kind]", *, limit: int) -> "_Kind":
+        for attempt in (1, 2):
+            answer = make()
+            try:
+                channel, status = self._submit(job)
+            except OSError:
+                raise Retryable("The document reader could not be started.") from None
+            # Closing `status` is what stops the job, whatever happens here.
+            with closing(channel), closing(status):
+                ended = _follow(job, answer, channel, status, limit=limit)
+            if ended is not None:
+                _judge(job, answer, ended)
+                return answer
+            _log.warning("the document reader was lost during a job (attempt %d)", attempt)
+        raise Retryable("The document reader stopped unexpectedly.")
+
+
+def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    control.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _existing(path: Path | str) -> str:
+    full = Path(path).resolve()
+    if not full.is_file():
+        raise Permanent("The original file is missing.")
+    return str(full)
+
+
+def _no_progress(done: int, total: int | None) -> None:
+    """Nobody wants to know."""
+
+
+def _follow(
+    job: Message, answer: "_Answer", channel: socket.socket, status: socket.socket, *, limit: int
+) -> Message | None:
+    """Feeds the job's messages to `answer`; how the job ended, or None when the server was lost."""
+    last = time.monotonic() + job["seconds"] + _GRACE
+    try:
+        for message in _readable(receive(channel, limit=limit, tick=_TICK)):
+            if time.monotonic() > last:
+                raise _took_too_long(job)
+            if message is not None:
+                answer.take(message)
+            if message is None or message.get("kind") == "progress":
+                answer.tell()
+        return next((message for message in _until(status, last) if message is not None), None)
+    except TooMuch:
+        raise Permanent("Reading this file gave far more text than a document holds and was stopped.") from None
+    except _Garbled:
+        raise _unreadable() from None
+
+
+def _readable(messages: Iterator[Message | None]) -> Iterator[Message | None]:
+    try:
+        yield from messages
+    except ValueError:
+        raise _Garbled from None
+
+
+def _until(status: socket.socket, last: float) -> Iterator[Message | None]:
+    for message in receive(status, limit=64 * 1024, tick=1.0):
+        yield message
+        if time.monotonic() > last:
+            return
+
+
+def _judge(job: Message, answer: "_Answer", ended: Message) -> None:
+    """Raises the sentence for a job that did not come to its end."""
+    if answer.error is not None:
+        raise answer.error
+    if ended.get("timed_out") or ended.get("signal") == 24:  # SIGXCPU
+        raise _took_too_long(job)
+    if answer.done:
+        return
+    # Killed by the kernel, or at the limit when it fell: memory, as far as one can know.
+    if answer.out_of_memory or ended.get("signal") == 9 or ended.get("memory", 0) > 0.9 * job["memory"]:
+        raise Permanent(f"Reading this file needed more than {_bytes(job['memory'])} of memory and was stopped.")
+    if ended.get("signal"):
+        raise Permanent("The program that reads this kind of file crashed on it, so the file was not read.")
+    raise _unreadable()
+
+
+def _took_too_long(job: Message) -> Permanent:
+    return Permanent(f"Reading this file took longer than {_duration(job['seconds'])} and was stopped.")
+
+
+def _unreadable() -> Permanent:
+    return Permanent("This file could not be read: it is damaged, or built in an unusual way.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 120 and seconds % 60 == 0:
+        return f"{seconds / 60:.0f} minutes"
+    return "one second" if seconds == 1 else f"{math.ceil(seconds * 10) / 10:g} seconds"
+
+
+def _bytes(count: int) -> str:
+    gigabyte = 1024**3
+    return (
+        f"{count / gigabyte:g} GB" if count >= gigabyte and count % (gigabyte // 4) == 0 else f"{count // 1024**2} MB"
+    )
+
+
+class _Garbled(Exception):
+    """What the child wrote is not what a parser's child writes."""
+
+
+class _Answer:
+    """What came from a child so far."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.out_of_memory = False
+        self.error: RagError | None = None
+
+    def take(self, message: Message) -> None:
+        """Notes one message; raises _Garbled for nonsense."""
+        try:
+            match message:
+                case {"kind": "done"}:
+                    self.done = True
+                case {"kind": "memory"}:
+                    self.out_of_memory = True
+                case {"kind": "refused", "message": str(sentence)}:
+                    self.error = Permanent(one_line(sentence)[:300])
+                case {"kind": "crashed", "error": str(error), "where": str(where)}:
+                    # Names of Python's own and places in code: no text of the document.
+                    _log.warning("a parser failed with %s at %s", one_line(error)[:100], one_line(where)[:300])
+                    self.error = _unreadable()
+                case _:
+                    self.more(message)
+        except (ValueError, KeyError, TypeError):
+            raise _Garbled from None
+
+    def more(self, message: Message) -> None:
+        """Notes a message of this kind of job; raises ValueError, KeyError or TypeError for nonsense."""
+        raise ValueError("an unknown message")
+
+    def tell(self) -> None:
+        """Called when there is progress, and when nothing came for a while; may raise to stop the job."""
+
+
+class _Document(_Answer):
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+        self.head: Message | None = None
+        self.pages: list[Page] = []
+        self.count: tuple[int, int | None] = (0, None)
+
+    def more(self, message: Message) -> None:
+        match message:
+            case {"kind": "progress", "done": int(done), "total": (int() | None) as total}:
+                self.count = (done, total)
+            case {"kind": "document", "title": str(), "parser": str(), "warnings": list()} if self.head is None:
+                self.head = message
+            case {"kind": "page"} if self.head is not None:
+                self.pages.append(read_page(message))
+            case _:
+                raise ValueError("an unknown message")
+
+    def tell(self) -> None:
+        self.progress(*self.count)
+
+    def result(self) -> ParsedDocument:
+        if self.head is None or len(self.pages) != self.head.get("pages"):
+            raise _unreadable()
+        warnings = tuple(clean(str(warning))[:500] for warning in self.head["warnings"][:_MOST_WARNINGS])
+        return ParsedDocument(clean(self.head["title"])[:500], tuple(self.pages), self.head["parser"][:50], warnings)
+
+
+class _Picture(_Answer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture = b""
+
+    def more(self, message: Message) -> None:
+        self.picture = read_picture(message)
+
+    def result(self) -> bytes:
+        if not self.picture:
+            raise _unreadable()
+        return self.picture
+
+
+class _Report(_Answer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: dict[str, str] = {}
+
+    def more(self, message: Message) -> None:
+        self.limits = {str(key): str(value) for key, value in message["limits"].items()}

@@ -1,0 +1,283 @@
+"""The sandbox's own process: keeps the parsers' libraries loaded, forks a limited child for every job, and watches it.
+
+Started by `rag.backends.sandbox` as `python -m rag.backends.sandbox_server FD [MODULE…]`; it ends when FD is closed.
+MODULEs are those whose functions a "call" job may name: none, outside the tests of the limits.
+"""
+
+import base64
+import gc
+import importlib
+import io
+import json
+import math
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rag.backends.parsers import HEAD, all_parsers, parser_for
+from rag.backends.sandbox_limits import confine, die_with_parent
+from rag.backends.sandbox_messages import Message, page_message, send
+from rag.domain.errors import Permanent
+from rag.domain.pages import split_long
+
+# Loaded once, before the forks: together they take a tenth of a second. A parser that needs another still works, more slowly.
+_PRELOADED = (
+    "charset_normalizer",
+    "lxml.etree",
+    "markdown_it",
+    "PIL.Image",
+    "PIL.PngImagePlugin",
+    "pypdfium2",
+    "zipfile",
+)
+_JOB_LIMIT = 64 * 1024  # bytes of a job's description
+_MOST_PIXELS = 8_000_000
+_PROGRESS_EVERY = 0.1  # seconds
+
+
+@dataclass(slots=True)
+class _Running:
+    status: socket.socket
+    deadline: float
+    timed_out: bool = False
+
+
+class Server:
+    """One thread, one loop: new jobs, ended children, passed deadlines, and clients that have gone."""
+
+    def __init__(self, control: socket.socket, allowed: Sequence[str]) -> None:
+        self.control = control
+        self.allowed = frozenset(allowed)
+        self.running: dict[int, _Running] = {}
+        self.selector = selectors.DefaultSelector()
+        self.woken, waker = socket.socketpair()
+        for end in (self.woken, waker):
+            end.setblocking(False)  # noqa: FBT003  (the library's own signature)
+        self.waker = waker
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.selector.register(control, selectors.EVENT_READ, None)
+        self.selector.register(self.woken, selectors.EVENT_READ, None)
+
+    def serve(self) -> None:
+        """Runs jobs until the control socket is closed, then kills what still runs."""
+        while True:
+            for key, _ in self.selector.select(self._time_left()):
+                if key.fileobj is self.woken:
+                    self.woken.recv(4096)
+                elif key.fileobj is self.control:
+                    if not self._accept():
+                        for pid in self.running:
+                            _kill(pid)
+                        return
+                elif key.data in self.running:
+                    _kill(key.data)  # whoever asked has gone or changed his mind
+                    self.selector.unregister(key.fileobj)
+            self._kill_late()
+            self._reap()
+
+    def _time_left(self) -> float | None:
+        deadlines = [job.deadline for job in self.running.values() if not job.timed_out]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _accept(self) -> bool:
+        """Starts the next job; False when the control socket is closed."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self.control, 4, 2)
+        except ConnectionError:
+            return False
+        if len(data) < 4 or len(fds) != 2:
+            return False
+        length = int.from_bytes(data, "big")
+        if length > _JOB_LIMIT:
+            return False
+        body = b""
+        while len(body) < length and (piece := self.control.recv(length - len(body))):
+            body += piece
+        job = json.loads(body)
+        channel, status = (socket.socket(fileno=fd) for fd in fds)
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(job, channel, status)
+        channel.close()
+        self.running[pid] = _Running(status, time.monotonic() + job["seconds"])
+        self.selector.register(status, selectors.EVENT_READ, pid)
+        return True
+
+    def _become_child(self, job: Message, channel: socket.socket, status: socket.socket) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self.selector.close()
+            for end in (self.control, self.woken, self.waker, status, *(job.status for job in self.running.values())):
+                end.close()
+            Child(channel, self.allowed).run(job)
+        finally:
+            os._exit(1)
+
+    def _kill_late(self) -> None:
+        now = time.monotonic()
+        for pid, job in self.running.items():
+            if now >= job.deadline and not job.timed_out:
+                job.timed_out = True
+                _kill(pid)
+
+    def _reap(self) -> None:
+        for pid, job in list(self.running.items()):
+            # The child stays a zombie while its group is killed, so that its number cannot mean another group.
+            if sys.platform != "darwin":
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    continue
+                _kill(pid)
+            ended, status, usage = os.wait4(pid, os.WNOHANG)
+            if not ended:
+                continue
+            del self.running[pid]
+            with suppress(KeyError, ValueError):
+                self.selector.unregister(job.status)
+            with suppress(OSError):
+                send(
+                    job.status,
+                    {
+                        "kind": "exit",
+                        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                        "timed_out": job.timed_out,
+                        "memory": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                    },
+                )
+            job.status.close()
+
+
+def _kill(pid: int) -> None:
+    """Kills the child and all that it started. The child is not reaped yet, so both numbers are still its own."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+class Child:
+    """One job, in a process that may do nothing else and ends with it."""
+
+    def __init__(self, channel: socket.socket, allowed: frozenset[str]) -> None:
+        self.channel = channel
+        self.allowed = allowed
+        self.last_progress = 0.0
+
+    def run(self, job: Message) -> NoReturn:
+        parent = os.getppid()
+        os.setsid()
+        die_with_parent(parent)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        readable = [*_python_folders(self.allowed), *([Path(job["path"])] if "path" in job else [])]
+        os.chdir("/")
+        report = confine(seconds=math.ceil(job["seconds"]) + 1, memory=job["memory"], readable=readable)
+        reserve = bytearray(1024 * 1024)  # given back when memory runs out, to be able to say so
+        try:
+            self._do(job, report)
+            send(self.channel, {"kind": "done"})
+        except Permanent as error:
+            send(self.channel, {"kind": "refused", "message": error.message})
+        except MemoryError:
+            del reserve
+            send(self.channel, {"kind": "memory"})
+        except BaseException as error:
+            # Where, not what: the text of an error may quote the document.
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+            send(self.channel, {"kind": "crashed", "error": type(error).__name__, "where": where})
+        os._exit(0)
+
+    def _do(self, job: Message, report: dict[str, str]) -> None:
+        match job["do"]:
+            case "parse":
+                self._parse(Path(job["path"]), job["name"])
+            case "render":
+                self._render(Path(job["path"]), job["page_index"], job["width_px"])
+            case "report":
+                send(self.channel, {"kind": "report", "limits": report})
+            case "call":
+                module, _, function = job["function"].rpartition(".")
+                if module not in self.allowed:
+                    raise PermissionError
+                getattr(importlib.import_module(module), function)(self.channel)
+
+    def _parse(self, path: Path, name: str) -> None:
+        with path.open("rb") as file:
+            parser = parser_for(name, file.read(HEAD))
+        document = parser().parse(path, self._progress)
+        # Long texts without pages are cut here, so that no single message grows without need.
+        pages = split_long(document.pages)
+        head = {"title": document.title, "parser": document.parser, "warnings": list(document.warnings)}
+        send(self.channel, {"kind": "document", "pages": len(pages), **head})
+        for page in pages:
+            send(self.channel, page_message(page))
+
+    def _progress(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if done == total or now - self.last_progress >= _PROGRESS_EVERY:
+            self.last_progress = now
+            send(self.channel, {"kind": "progress", "done": done, "total": total})
+
+    def _render(self, path: Path, page_index: int, width_px: int) -> None:
+        send(self.channel, {"kind": "picture", "data": base64.b64encode(_picture(path, page_index, width_px)).decode()})
+
+
+def _picture(path: Path, page_index: int, width_px: int) -> bytes:
+    """The page as a PNG of that width, smaller where it would have more than eight million pixels."""
+    import pypdfium2
+
+    try:
+        with closing(pypdfium2.PdfDocument(path)) as pdf:
+            if not 0 <= page_index < len(pdf):
+                raise Permanent("This page does not exist.")
+            if pdf.get_formtype():
+                pdf.init_forms()  # what was filled in is drawn too
+            with closing(pdf[page_index]) as page:
+                width, height = page.get_size()
+                if width <= 0 or height <= 0:
+                    raise Permanent("This page cannot be drawn.")
+                scale = min(width_px / width, math.sqrt(_MOST_PIXELS / (width * height)), 20_000 / max(width, height))
+                bitmap = page.render(scale=scale)
+                buffer = io.BytesIO()
+                bitmap.to_pil().convert("RGB").save(buffer, "PNG", compress_level=4)
+                return buffer.getvalue()
+    except pypdfium2.PdfiumError:
+        raise Permanent("This page cannot be drawn.") from None
+
+
+def _python_folders(allowed: frozenset[str]) -> list[Path]:
+    """What Python and its libraries read while they run: not the folder that the application lies in, data may be there."""
+    root = Path(__file__).resolve().parents[2]
+    folders = [Path(place) for place in (*sys.path, sys.prefix, sys.base_prefix) if place]
+    system = [
+        Path(place)
+        for place in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/dev/null", "/dev/urandom")
+    ]
+    own = [root / name for name in ("rag", *{module.partition(".")[0] for module in allowed})]
+    return [*(folder for folder in folders if folder.resolve() != root), *system, *own]
+
+
+def main(arguments: Sequence[str]) -> None:
+    control = socket.socket(fileno=int(arguments[0]))
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    all_parsers()
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page of memory it touches
+    Server(control, arguments[1:]).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
