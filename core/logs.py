@@ -2,6 +2,8 @@
 
 import logging
 
+import structlog
+
 from core.context import current_request
 
 
@@ -17,3 +19,17 @@ class LineFormatter(logging.Formatter):
 def formatter() -> logging.Formatter:
     """The formatter that settings.LOGGING names."""
     return LineFormatter("%(asctime)s %(levelname)s %(name)s [%(request)s] %(message)s")
+
+
+def configure_structlog() -> None:
+    """Sends structured events through the standard logging, as "event key=value …"."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

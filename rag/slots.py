@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from rag.backends.embedders.base import Embedder, Identity
 from rag.backends.embedders.tokens import TokenCounter
 from rag.backends.keywords.base import KeywordIndex
+from rag.backends.sandbox import Sandbox
 from rag.backends.vectors.base import VectorIndex
 from rag.config import rag_config
 
@@ -75,3 +76,9 @@ def keyword_index() -> type[KeywordIndex]:
 def token_counter() -> TokenCounter:
     """Counts text in the embedder's own tokens, without its weights."""
     return TokenCounter(rag_config().embedder_folder)
+
+
+@_once
+def sandbox() -> Sandbox:
+    """Runs parsers in limited child processes."""
+    return Sandbox()

@@ -23,7 +23,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from rag.backends.embedders.tokens import TokenCounter
-from rag.backends.sandbox import sandbox
 from rag.config import rag_config
 from rag.domain import boxes, chunking
 from rag.domain.errors import Permanent, RagError
@@ -35,7 +34,7 @@ from rag.services import indexing
 from rag.services.leases import Lease, LeaseLost, free
 from rag.services.library import next_version, remove_chunks
 from rag.services.steps import step
-from rag.slots import passage_embedder, token_counter
+from rag.slots import passage_embedder, sandbox, token_counter
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +87,7 @@ def _parse(revision: Revision, lease: Lease) -> ParsedDocument:
             lease.write(done=done, total=total or 0)
 
     return sandbox().parse(
-        default_storage.path(revision.file),
+        default_storage.path(revision.file.name or ""),
         name=revision.document.path,
         seconds=config.parse_seconds,
         memory=config.parse_memory,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,11 @@ from django.utils.translation import gettext as _
 
 from core.models import User
 from rag.access import answer_for
-from rag.backends.sandbox import sandbox
 from rag.config import rag_config
 from rag.domain import boxes
 from rag.domain.places import Stretch
 from rag.models import Extraction, Page, Revision
+from rag.slots import sandbox
 
 PDF = "application/pdf"
 PICTURE_WIDTH = 1400  # pixels: sharp at 700 CSS pixels on a screen of twice the density
@@ -79,7 +80,7 @@ def _parts(found: Page, span: _Span | None) -> list[dict[str, Any]]:
         borders |= set(span)
     places = sorted(borders)
     parts = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         level = next((level for at, (stop, level) in headings.items() if at <= start and end <= stop), 0)
         marked = span is not None and span[0] <= start and end <= span[1]
         parts.append({"text": found.text[start:end], "mark": marked, "heading": level})

@@ -7,12 +7,11 @@ from django.conf import settings
 
 from core.registry import Finding, State
 from rag.backends.embedders.weights import find_weights
-from rag.backends.sandbox import sandbox
 from rag.config import rag_config
 from rag.domain.errors import RagError
 from rag.models import Collection, IndexGeneration
 from rag.models.index import IndexKind
-from rag.slots import question_embedder
+from rag.slots import question_embedder, sandbox
 
 
 def export_question_model() -> None:
