@@ -4,7 +4,7 @@
 `OpenVinoEmbedder` then gives vectors that may be compared with theirs, so both carry the same digest.
 
 Why float32: where the processor has bfloat16 OpenVINO would use it, twice as fast, but the nearest ten then differ.
-Why one infer request: a question keeps all threads busy for milliseconds; a second one beside it would only cost memory.
+Why one infer request: a question keeps all threads busy for milliseconds; a second one would only cost memory.
 Why the two names in `sys.modules`: `import openvino` imports its model converter, which reports the import to its maker
 over the network and writes a user id into the home folder. The converter is not needed, and no host is to be asked.
 """
@@ -41,8 +41,8 @@ _MISSING = "The embedding model is not prepared for answering. Run `python3 mana
 class OpenVinoEmbedder(Embedder):
     """`folder` is a model folder, by default the bundled weights; `export_folder` is what `export` made of it.
 
-    `threads` 0 means one per core. Safe to call from several threads. Raises `Permanent` naming the command that helps when
-    the weights or their export are missing, altered or of another model.
+    `threads` 0 means one per core. Safe to call from several threads. Raises `Permanent` naming the command that helps
+    when the weights or their export are missing, altered or of another model.
     """
 
     def __init__(self, folder: str = "", export_folder: str = "", threads: int = 0) -> None:

@@ -1,8 +1,8 @@
 """BM25 over one collection with tantivy.
 
 Scores are tantivy's BM25 (k1 = 1.2, b = 0.75, with Lucene's idf) summed over three fields: `text` (English stems),
-`plain` (the words as they stand, so that names, identifiers and other languages match) and `context` (title and headings,
-worth less). Removed chunks count in the word statistics, and their words stay on disk, until tantivy merges their segment.
+`plain` (words as they stand, so that names, identifiers and other languages match) and `context` (title and headings,
+worth less). Removed chunks count in the word statistics, and their words stay on disk, until their segment is merged.
 
 Why a seal: tantivy sums every segment file but not its own meta.json. After each change the sums of its two JSON files
 are written beside them. While a writer is at work, or after one was killed, the seal says "writing" and only the
@@ -90,7 +90,6 @@ class TantivyIndex(KeywordIndex):
                 writer.delete_documents_by_term("number", str(number))
             for entry in last.values():
                 writer.add_document(_document(entry))
-            files.seal(self._folder, {"kind": KIND, "state": "writing"}, SEAL)
             writer.commit()
             # Merges end here, and with them the last change to meta.json.
             writer.wait_merging_threads()
@@ -139,6 +138,8 @@ class TantivyIndex(KeywordIndex):
         with _damage("the index cannot be changed"), _alone(self._folder):
             done = False
             with _failed_write_is_retryable(self._folder):
+                # Before the first document: the list of files grows with each new segment, not only at the commit.
+                files.seal(self._folder, {"kind": KIND, "state": "writing"}, SEAL)
                 writer = self._index.writer(heap_size=_HEAP, num_threads=1)
                 try:
                     yield writer

@@ -1,0 +1,127 @@
+"""What is tantivy's own: the formula, full disks, files that break under an open index, and the cost of an open one."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rag.backends.errors import Damaged
+from rag.backends.keywords.base import Entry
+from rag.backends.keywords.tantivy import SEAL, WEIGHTS, TantivyIndex
+from rag.backends.keywords.words import ANALYZERS, STEMMED, clean
+from rag.domain.types import Everything
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_scores_are_bm25(tmp_path: Path) -> None:
+    texts = ["zebra", "zebra zebra yak", "yak yak yak yak", "zebra yak yak yak yak yak"]
+    index = TantivyIndex.create(tmp_path / "1")
+    index.change(add=[Entry(number, text) for number, text in enumerate(texts)], remove=[])
+    index.refresh()
+    holding = [text for text in texts if "zebra" in text]
+    mean = sum(len(text.split()) for text in texts) / len(texts)
+    idf = math.log(1 + (len(texts) - len(holding) + 0.5) / (len(holding) + 0.5))
+
+    def bm25(text: str) -> float:
+        times, length = text.split().count("zebra"), len(text.split())
+        return idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * length / mean))
+
+    hits = index.search("zebra", limit=9, allowed=Everything())
+    wanted = {number: bm25(text) * (1 + WEIGHTS.plain) for number, text in enumerate(texts) if text in holding}
+    assert {hit.chunk_id: hit.score for hit in hits} == pytest.approx(wanted, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Terminated; terminating TERMINATION", ["termin", "termin", "termin"]),
+        ("12-345/A", ["12", "345", "a"]),
+        ("5mg", ["5", "mg"]),
+        ("Straße", ["strass"]),
+        ("契約は1年", ["契", "約", "は", "1", "年"]),
+        ("हिन्दी", ["हिन्दी"]),
+        ("x" * 300, []),
+    ],
+)
+def test_text_becomes_words(text: str, words: list[str]) -> None:
+    assert ANALYZERS[STEMMED].analyze(clean(text)) == words
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from rag.backends.keywords.base import Entry
+from rag.backends.keywords.tantivy import TantivyIndex
+from rag.domain.errors import Retryable
+index = TantivyIndex.open(Path(sys.argv[1]))
+many = [Entry(number, f"lease {number} " + " ".join(f"w{number * 50 + k}" for k in range(50))) for number in range(4000)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+try:
+    index.change(add=many, remove=[1])
+except Retryable:
+    print("retryable")
+held = TantivyIndex.open(Path(sys.argv[1])).ids()
+size = sum(path.stat().st_size for path in Path(sys.argv[1]).iterdir())
+print(sorted(held), size < 100_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+index.change(add=many, remove=[1])
+print(len(TantivyIndex.open(Path(sys.argv[1]))))
+"""
+
+
+def test_a_write_that_fails_is_retried_and_leaves_the_index_as_it_was(tmp_path: Path) -> None:
+    TantivyIndex.create(tmp_path / "1").change(add=[Entry(1, "lease"), Entry(2, "rent")], remove=[])
+    child = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "1")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.stdout.splitlines() == ["retryable", "[1, 2] True", "4000"], child.stderr
+
+
+def test_a_crash_between_commit_and_seal_costs_nothing(tmp_path: Path) -> None:
+    index = TantivyIndex.create(tmp_path / "1")
+    index.change(add=[Entry(1, "lease")], remove=[])
+    before = (tmp_path / "1" / SEAL).read_bytes()
+    index.change(add=[Entry(2, "lease")], remove=[])
+    from rag.backends import files
+
+    files.seal(tmp_path / "1", {"kind": "tantivy/1", "state": "writing"}, SEAL)
+    assert TantivyIndex.open(tmp_path / "1").ids() == {1, 2}
+    # An older seal, on the other hand, does not belong to these files.
+    (tmp_path / "1" / SEAL).write_bytes(before)
+    with pytest.raises(Damaged):
+        TantivyIndex.open(tmp_path / "1")
+
+
+def test_files_that_vanish_under_an_open_index_are_damage(tmp_path: Path) -> None:
+    index = TantivyIndex.create(tmp_path / "1")
+    index.change(add=[Entry(1, "lease")], remove=[])
+    shutil.rmtree(tmp_path / "1")
+    with pytest.raises(Damaged):
+        index.refresh()
+
+
+def test_an_open_index_costs_at_most_one_thread(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from rag.backends.keywords.tantivy import TantivyIndex\n"
+        "from rag.backends.keywords.base import Entry\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "kept = [TantivyIndex.create(Path(sys.argv[1]) / str(number)) for number in range(10)]\n"
+        "for index in kept: index.change(add=[Entry(1, 'lease')], remove=[])\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("counts threads in /proc")
+    child = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert int(child.stdout) <= 10 + (os.cpu_count() or 1)
