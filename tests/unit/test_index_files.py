@@ -33,7 +33,10 @@ for number in range(100_000):
 
 
 def published(folder: Path, content: bytes = b"content") -> str:
-    return files.publish(folder, "data", lambda sink: sink(content) and None, kind="test", count=1)
+    def write(sink: files.Sink) -> None:
+        sink(content)
+
+    return files.publish(folder, "data", write, kind="test", count=1)
 
 
 def test_each_step_of_publishing_is_durable_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
