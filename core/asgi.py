@@ -1,6 +1,7 @@
 """The web server's entry: Django, with request bodies counted before they are spooled, and a warm start."""
 
 import os
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")  # noqa: TID251  (before settings exist)
 
@@ -8,9 +9,9 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
-from core.body_limit import limit_bodies
+from core.body_limit import Application, limit_bodies
 from core.checks import refuse_unsafe_settings
 from core.lifespan import with_lifespan
 
 refuse_unsafe_settings()
-application = with_lifespan(limit_bodies(django_application))
+application = with_lifespan(limit_bodies(cast("Application", django_application)))

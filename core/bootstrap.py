@@ -61,7 +61,8 @@ def _ensure(argv: list[str]) -> None:
             install(extras)
     elif not inside and not venv_python().is_file():
         if command in ("help", "-h", "--help", "--version"):
-            sys.exit(USAGE)
+            say(USAGE)
+            sys.exit(0)
         raise Stop("Footnote is not installed here yet. Run: python3 manage.py up")
     if not inside:
         python = str(venv_python())
@@ -329,10 +330,12 @@ class Progress:
 
     def see(self, line: str) -> None:
         """Takes one line of pip's output."""
-        found = re.match(r"(?:Collecting|Requirement already satisfied:) ([A-Za-z0-9._-]+)", line)
+        found = re.match(r"(?:Collecting|Requirement already satisfied:|Processing) (?:\S*/)?([A-Za-z0-9._]+)", line)
         if found:
             self.seen += 1
-            self.show(f"{self.label}: {min(self.seen, self.total)} of {self.total}, {found[1].split('=')[0]}")
+            self.show(f"{self.label}: {min(self.seen, self.total)} of {self.total}, {found[1]}")
+        elif line.startswith("Ignoring "):
+            self.total -= 1  # for another kind of machine
         elif line.startswith("Installing collected packages"):
             self.show(f"{self.label}: unpacking", always=True)
 

@@ -1,18 +1,18 @@
 """How asynchronous code talks to the database: in a thread that gives its connection back, never while a model thinks."""
 
-import asyncio
-import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Few threads: SQLite writes one at a time, and each thread may hold one connection for the length of a call.
-_pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="db")
+# None: the thread that serves the request, whose open transaction a test wants seen.
+_pool: ThreadPoolExecutor | None = ThreadPoolExecutor(max_workers=8, thread_name_prefix="db")
 
 
 def release_connections() -> None:
@@ -31,5 +31,6 @@ async def in_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         finally:
             release_connections()
 
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_pool, context.run, call)
+    if _pool is None:
+        return await sync_to_async(call, thread_sensitive=True)()
+    return await sync_to_async(call, thread_sensitive=False, executor=_pool)()

@@ -11,7 +11,7 @@ from core.models import User
 class SignedIn(HttpRequest):
     """A request behind the sign-in: `user` is a User. For annotations; Django makes plain requests."""
 
-    user: User  # type: ignore[assignment]
+    user: User
     htmx: Any
 
 

@@ -23,7 +23,7 @@ from core.models import User
 from core.registry import registry
 from core.services import create_user
 
-FOLDERS = ("originals", "tmp", "run", "indexes", "models", "static", "logs", "redis")
+FOLDERS = ("originals", "tmp", "run", "index", "models", "static", "logs", "redis")
 Say = Callable[[str], None]
 
 

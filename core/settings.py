@@ -94,6 +94,7 @@ def _database() -> dict[str, object]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "footnote.sqlite3",
+            "TEST": {"NAME": DATA_DIR / "test.sqlite3"},  # a file: one in memory locks whole tables between threads
             # IMMEDIATE takes the write lock at BEGIN: a transaction that reads first can otherwise fail half-way with
             # "database is locked", whatever the timeout.
             "OPTIONS": {

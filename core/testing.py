@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ONCE = "not browser and not benchmark and not once"  # what the second database adds nothing to
+ONCE = "not browser and not benchmark and not once and not slow"  # what the second database adds nothing to
 USAGE = """python3 manage.py test                every check
 python3 manage.py test -- -k name     the tests alone, with options of pytest"""
 PYTHON = sys.executable
