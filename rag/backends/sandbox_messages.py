@@ -145,6 +145,6 @@ def _heading(item: object, length: int) -> Heading:
 
 
 def _points(value: object) -> float:
-    if isinstance(value, int | float) and 0 <= value < 1e9:
+    if isinstance(value, int | float) and 0 <= value < 1e12:
         return float(value)
     raise ValueError("a page has a size")

@@ -36,9 +36,8 @@ _FILE_OR_ADDRESS = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"(?i)(?:\(?(?:untitled|anonymous|unbenannt)\)?(?: \w+)?|no ?title|title|(?:new )?document|dokument|slide"
-    r"|powerpoint presentation|exhibit [\w.]+)[ \d]*"
+    r"|<.*|powerpoint presentation|exhibit [\w.]+)[ \d]*"
 )
-_LINE_BLANKS = re.compile("[ \t]+(?=\n|$)")
 _MANY_BLANK_LINES = re.compile("\n{3,}")
 
 
@@ -64,7 +63,8 @@ def _cleaned_once(text: str) -> str:
 
 def tidy(text: str) -> str:
     """`text` cleaned, without blanks at line ends, with at most one blank line in a row and none at either end."""
-    text = _LINE_BLANKS.sub("", clean(text))
+    # Line by line: a regular expression for blanks at line ends takes quadratic time on a long run of blanks.
+    text = "\n".join(line.rstrip(" \t") for line in clean(text).split("\n"))
     return _MANY_BLANK_LINES.sub("\n\n", text).strip("\n")
 
 

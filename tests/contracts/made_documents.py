@@ -24,7 +24,6 @@ def make_pdf(
     canvas = Canvas(str(path), pagesize=size, encrypt=encryption, invariant=True)
     canvas.setTitle(title or "untitled")
     for number, lines in enumerate(pages):
-        canvas.setPageRotation(rotation)
         if crop:
             canvas.setCropBox(crop)
         y = size[1] - 72
@@ -43,4 +42,16 @@ def make_pdf(
                 canvas.addOutlineEntry(name, name, level)
         canvas.showPage()
     canvas.save()
+    if rotation:
+        _turn(path, rotation)
     return path
+
+
+def _turn(path: Path, rotation: int) -> None:
+    """Turns every page; reportlab's own rotation changes the page's box as well, so that the words fall off it."""
+    import pypdfium2
+
+    with pypdfium2.PdfDocument(path.read_bytes()) as pdf:
+        for index in range(len(pdf)):
+            pdf[index].set_rotation(rotation)
+        pdf.save(path)

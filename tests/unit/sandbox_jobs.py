@@ -74,7 +74,7 @@ def write_a_file(_: socket.socket) -> None:
 
 
 def talk_without_end(channel: socket.socket) -> None:
-    message = json.dumps({"kind": "talk", "text": "x" * 1_000_000}).encode()
+    message = json.dumps({"kind": "memory", "text": "x" * 1_000_000}).encode()
     while True:
         channel.sendall(struct.pack(">I", len(message)) + message)
 

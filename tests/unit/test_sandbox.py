@@ -115,15 +115,11 @@ def test_a_file_cannot_read_or_write_other_files(sandbox: Sandbox, job: str, cap
     assert "PermissionError" in caplog.text
 
 
-@pytest.mark.parametrize("job", ["announce_a_huge_message"])
-def test_endless_output_is_cut_off(sandbox: Sandbox, job: str) -> None:
-    assert "far more text" in sentence(sandbox, job, seconds=20)
-
-
-def test_unasked_output_ends_the_job_at_once(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("job", ["talk_without_end", "announce_a_huge_message"])
+def test_endless_output_is_cut_off_long_before_the_time(sandbox: Sandbox, job: str) -> None:
     start = time.monotonic()
-    sentence(sandbox, "talk_without_end", seconds=20)
-    assert time.monotonic() - start < 5
+    assert "far more text" in sentence(sandbox, job, seconds=30)
+    assert time.monotonic() - start < 10
 
 
 def test_no_child_outlives_its_job(sandbox: Sandbox) -> None:
@@ -210,7 +206,7 @@ def test_several_jobs_run_at_once(sandbox: Sandbox, pdf: Path) -> None:
 
 
 def test_a_wrong_name_and_a_missing_file_have_their_sentences(sandbox: Sandbox, pdf: Path) -> None:
-    with pytest.raises(Permanent, match="cannot be read. Supported are"):
+    with pytest.raises(Permanent, match=r"cannot be read\. Supported are"):
         sandbox.parse(pdf, name="two.exe", seconds=5, memory=MEMORY)
     with pytest.raises(Permanent, match="it holds a PDF"):
         sandbox.parse(pdf, name="two.txt", seconds=5, memory=MEMORY)
@@ -246,9 +242,10 @@ def test_a_forked_process_starts_its_own_server(sandbox: Sandbox, pdf: Path) -> 
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
-        pages, other = answer.read().split()
+        counted, other = answer.read().split()
     os.waitpid(pid, 0)
-    assert (pages, int(other) != before) == ("2", True)
+    assert counted == "2"
+    assert int(other) != before
     assert server_pid(sandbox) == before
 
 
@@ -334,7 +331,7 @@ def test_boxes_outside_their_text_are_refused() -> None:
 
 def test_the_socket_pair_of_a_job_is_not_kept(sandbox: Sandbox) -> None:
     server_pid(sandbox)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         sandbox.call(f"{JOBS}.nothing", seconds=5, memory=MEMORY)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

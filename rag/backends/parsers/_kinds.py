@@ -49,11 +49,19 @@ def looks_like_html(head: bytes) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Whether the bytes can be text in some encoding: few control bytes, many NULs only where UTF-16 has them."""
-    if not head or head.startswith(_MARKS):
+    if not head or head.startswith(_MARKS) or utf16_order(head):
         return True
     nuls = head.count(0)
-    if nuls > 0.1 * len(head):
-        halves = head[::2].count(0), head[1::2].count(0)
-        return max(halves) > 0.2 * len(head) and min(halves) < 0.1 * len(head)
     controls = sum((byte < 32 and byte not in b"\x00\t\n\v\f\r\x1a\x1b\x08") or byte == 127 for byte in head)
+    if nuls > 0.1 * len(head):
+        # Text that something has sprinkled with NULs is otherwise plain; a program or a picture is not.
+        return nuls < 0.5 * len(head) and controls == 0 and head.isascii()
     return controls <= max(1, 0.02 * len(head))
+
+
+def utf16_order(data: bytes) -> str:
+    """ "utf-16-le" or "utf-16-be" for bytes that have NULs where such text without a mark has them, else ""."""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    if max(even, odd) <= 0.2 * len(data) or min(even, odd) >= 0.05 * len(data):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"

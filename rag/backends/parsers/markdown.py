@@ -15,7 +15,7 @@ from rag.domain.text import clean, one_line, sensible_title
 from rag.domain.types import ParsedDocument
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)?(---|\.\.\.)[ \t]*(\n|\Z)", re.DOTALL)
-_TITLE = re.compile(r"(?mi)^title:[ \t]*(['\"]?)(.+?)\1[ \t]*$")
+_TITLE = re.compile(r"(?mi)^title:[ \t]*(['\"]?)(.{1,300}?)\1[ \t]*$")
 
 
 class MarkdownParser(Parser):

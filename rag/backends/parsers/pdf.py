@@ -69,6 +69,7 @@ class _Reading:
         self.invisible_on: list[int] = []
         self.tiny_on: list[int] = []
         self.broken = 0
+        self.missing = 0
 
     def document(self, parser: str) -> ParsedDocument:
         pages = self._pages()
@@ -92,22 +93,22 @@ class _Reading:
                 broken_in_a_row = 0
             except pypdfium2.PdfiumError:
                 broken_in_a_row += 1
-                if broken_in_a_row == _MOST_BROKEN and not any(page.text for page in pages[-_MOST_BROKEN:]):
+                if broken_in_a_row == _MOST_BROKEN:
                     break
                 # It keeps its place, so that page numbers stay those of the file.
                 pages.append(Page(index + 1, ""))
                 self.candidates.append([])
             self.progress(index + 1, claimed)
-        # What follows the last page that opened never was there.
-        for _ in range(min(broken_in_a_row, len(pages))):
-            if claimed > _MOST_BROKEN:
-                pages.pop()
-                self.candidates.pop()
+        # PDFium opens damaged pages too: what follows the last one that opened never was there.
+        there = len(pages) - min(broken_in_a_row, len(pages))
+        if there < len(self.pdf) and there < _MOST_PAGES:
+            self.missing = len(self.pdf) - there
+        del pages[there:], self.candidates[there:]
         self.broken = sum(1 for page in pages if not page.width)
-        return [] if self.broken == len(pages) else pages
+        return pages
 
     def _page(self, index: int, page: Any, text: Any) -> Page:
-        width, height = page.get_size()
+        width, height = _size(page)
         label = one_line(self.pdf.get_page_label(index))[:40]
         words = self._readable(index + 1, page, text)
         self.vocabulary.learn(words)
@@ -124,8 +125,8 @@ class _Reading:
 
     def _readable(self, number: int, page: Any, text: Any) -> list[Word]:
         """The page's words in the file's order, without those off the page or too small to read; notes what is odd."""
-        width, height = page.get_size()
-        if width <= 0 or height <= 0:
+        width, height = _size(page)
+        if not width or not height:
             return []
         found = [
             (word, visible)
@@ -148,6 +149,8 @@ class _Reading:
             yield f"{empty} of {len(pages)} pages have no text layer; they were not read."
         if self.broken:
             yield f"{self.broken} of {len(pages)} pages are damaged; they were not read."
+        if self.missing:
+            yield f"The file announces {len(self.pdf):,} pages, but holds {len(pages):,}."
         if self.tiny_on:
             yield f"Text too small to be read was left out (page {_some(self.tiny_on)})."
         if self.invisible_on:
@@ -171,6 +174,12 @@ def _is_scan(page: Any, width: float, height: float) -> bool:
         if abs((right - left) * (top - bottom)) >= _IMAGE_SHARE * width * height:
             return True
     return False
+
+
+def _size(page: Any) -> tuple[float, float]:
+    """The page's width and height as shown, in points; 0 for what no page can have."""
+    width, height = (side if math.isfinite(side) and 0 < side < 1e12 else 0.0 for side in page.get_size())
+    return width, height
 
 
 class _Place:

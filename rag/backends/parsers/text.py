@@ -4,13 +4,15 @@ import codecs
 from pathlib import Path
 from typing import ClassVar
 
-from rag.backends.parsers._kinds import is_text, kind_of
+from rag.backends.parsers._kinds import is_text, kind_of, utf16_order
 from rag.backends.parsers.base import Parser, Progress
 from rag.domain.errors import Permanent
 from rag.domain.text import tidy
 from rag.domain.types import Page, ParsedDocument
 
+_MOST_BYTES = 64 * 1024 * 1024  # a hundred novels: more is a dump of data, not a text
 _SAMPLE = 64 * 1024  # bytes that the guess looks at: it takes seconds for whole books
+_LEAST_ACCENTS = 16  # bytes outside ASCII that a guess needs; with fewer it is any alphabet's guess
 # UTF-32 first: its mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -31,6 +33,8 @@ class TextParser(Parser):
         return kind_of(head) in ("", "a web page") and is_text(head)
 
     def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+        if path.stat().st_size > _MOST_BYTES:
+            raise Permanent("This file is too large for a text.")
         text = tidy(decode(path.read_bytes()))
         if not text.strip():
             raise Permanent("This file holds no text.")
@@ -48,8 +52,8 @@ def decode(data: bytes, declared: str = "") -> str:
             return data[len(mark) :].decode(encoding, "replace")
     if not is_text(data[:_SAMPLE]) or not is_text(data[-_SAMPLE:]):
         raise Permanent("This file does not hold readable text.")
-    if data.count(0) > 0.1 * len(data):
-        return data.decode("utf-16-le" if data[1::2].count(0) > data[::2].count(0) else "utf-16-be", "replace")
+    if order := utf16_order(data[:_SAMPLE]):
+        return data.decode(order, "replace")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -67,14 +71,13 @@ def _guessed(data: bytes) -> str:
     almost = data.decode("utf-8", "replace")
     broken = almost.count("\ufffd")
     # Good UTF-8 with a few bad bytes: other encodings would garble every accent.
-    if broken * 10 <= sum(1 for letter in almost if letter > "\x7f"):
+    if broken * 3 <= sum(1 for letter in almost if letter > "\x7f"):
         return almost
-    from charset_normalizer import from_bytes
+    sample = data[:_SAMPLE]
+    if sum(byte > 0x7F for byte in sample) >= _LEAST_ACCENTS:
+        from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE]).best()
-    for encoding in (best.encoding if best else "", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
+        best = from_bytes(sample).best()
+        if best is not None:
+            return data.decode(best.encoding, "replace")
     return data.decode("cp1252", "replace")
