@@ -27,7 +27,6 @@
     words.textContent = text;
     line.append(words);
     messages.append(line);
-    line.scrollIntoView({ block: "nearest" });
     window.setTimeout(() => line.remove(), 12000);
   };
 
@@ -146,6 +145,8 @@
     addText(html) {
       const piece = this.piece();
       if (!piece) return;
+      if (!this.writing) this.status(texts().writing);
+      this.writing = true;
       let last = piece.lastElementChild;
       if (!last?.hasAttribute("data-text")) {
         last = document.createElement("span");
