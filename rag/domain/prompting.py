@@ -8,6 +8,7 @@ allow no two messages of one role in a row. Why whole sources are dropped and ne
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from rag.domain.errors import Permanent
 from rag.domain.types import Message, Prompt, Role, Source
@@ -121,7 +122,7 @@ def _fitting(
 def _turns(history: Sequence[Message]) -> tuple[Message, ...]:
     """Whole exchanges of the conversation, oldest first, in strict alternation: templates refuse anything else."""
     pairs: list[Message] = []
-    for asked, answered in zip(history, history[1:], strict=False):
+    for asked, answered in pairwise(history):
         if asked.role is Role.USER and answered.role is Role.ASSISTANT:
             pairs += [
                 replace(asked, content=neutralise(asked.content)),
@@ -153,15 +154,20 @@ def _size(messages: Sequence[Message], count_tokens: Callable[[str], int]) -> in
     return MESSAGE_TOKENS + sum(MESSAGE_TOKENS + count_tokens(message.content) for message in messages)
 
 
+_EVIDENCE = r"\b(?:documents?|sources?|passages?|context|texts?|excerpts?|information)\b"
+_SAYS = (
+    r"(?:answer|contain|mention|say|state|specify|provide|include|give|address|cover|describe|discuss|tell|indicate)"
+)
+_SAID = r"(?:answered|mentioned|specified|stated|found|provided|included|contained|available|addressed|covered|given)"
 _NOT_ANSWERED = re.compile(
-    r"\b(?:documents?|sources?|passages?|context|texts?|excerpts?|information)\b(?:\s+\w+){0,4}?\s+"
-    r"(?:do(?:es)?\s+not|do(?:es)?n['’]t|cannot|can['’]t|did\s+not|didn['’]t|contains?\s+no|ha(?:s|ve)\s+no|gives?\s+no"
-    r"|is\s+not|are\s+not)\b"
-    r"|\bnot\s+(?:\w+\s+){0,2}(?:answered|mentioned|specified|stated|found|provided|included|contained)\s+(?:\w+\s+){0,3}"
-    r"(?:documents?|sources?|passages?|context|texts?)\b"
-    r"|\bno\s+(?:\w+\s+){0,3}(?:information|answer|mention)\b.{0,60}\b(?:documents?|sources?|passages?|context|text)\b"
+    rf"{_EVIDENCE}(?:\s+\w+){{0,4}}?\s+(?:(?:do(?:es)?|did)\s+not|(?:do(?:es)?|did)n['’]t|cannot|can['’]t)\s+"
+    rf"(?:\w+\s+)?{_SAYS}\b"
+    rf"|{_EVIDENCE}(?:\s+\w+){{0,4}}?\s+(?:contains?|ha(?:s|ve)|gives?|provides?|includes?)\s+no\b"
+    rf"|\b(?:not|isn['’]t|aren['’]t)\s+(?:\w+\s+){{0,2}}{_SAID}\s+(?:\w+\s+){{0,3}}{_EVIDENCE}"
+    rf"|\bno\s+(?:\w+\s+){{0,3}}(?:information|answer|mention)\b.{{0,60}}{_EVIDENCE}"
     r"|\bi\s+(?:do\s+not|don['’]t|cannot|can['’]t|am\s+unable\s+to|could\s+not)\s+(?:know|answer|find|determine)\b"
-    r"|\b(?:dokumente?n?|quellen?|texte?|auszüge)\b.{0,40}\b(?:nicht|keine|keinen)\b",
+    r"|\b(?:dokumente?n?|quellen?|texte?|auszüge|unterlagen)\b.{0,40}?\b(?:beantwort|enthalt|enthält|nenn|erwähn|sag|geb)"
+    r"\w*\b.{0,40}?\b(?:nicht|keine|keinen|nichts)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _GOES_ON = re.compile(r"\b(?:but|however|although|though|instead|nevertheless|aber|jedoch|allerdings)\b", re.IGNORECASE)

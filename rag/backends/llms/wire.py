@@ -1,0 +1,173 @@
+"""What the HTTP model servers have in common: lines of a stream with bounded waits, and true sentences for what goes wrong.
+
+Why a client per call and none kept: answers are produced in several event loops (the web process, commands, tests), and a
+pooled connection dies with the loop that opened it. Connecting on a local network takes about a millisecond, an answer
+takes seconds, and closing the call's own client is what tells the server to stop generating.
+"""
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import httpx
+
+from rag.domain.errors import Permanent, Retryable
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2.0
+LONGEST_LINE = 1024 * 1024  # bytes of one line of a stream; a token takes some two hundred
+LONGEST_ERROR = 64 * 1024
+
+UNREACHABLE = "The language model cannot be reached: nothing answers at its address. Start it, or check the address."
+
+
+@asynccontextmanager
+async def client(url: str, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for one call: no proxy or credentials from the environment, no redirects, two seconds to connect.
+
+    Reading has no timeout of its own: `lines` bounds every wait.
+    """
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS, write=30.0)
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=timeout, trust_env=False, follow_redirects=False
+    ) as opened:
+        yield opened
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turns what the network did into the sentence that is true of it."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise Retryable(UNREACHABLE) from error
+    except httpx.TimeoutException as error:
+        raise Retryable("The language model did not answer in time. Try again.") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise Permanent("The language model's address is not a web address. Correct it in the settings.") from error
+    except httpx.TransportError as error:
+        raise Retryable("The connection to the language model broke off. What was written so far is kept.") from error
+
+
+async def lines(response: httpx.Response, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[bytes, None]:
+    """The response's lines without their ends, empty ones left out.
+
+    Waits `first_seconds` for the first bytes and `idle_seconds` for any later ones; raises `Retryable` beyond that, and
+    `Permanent` for a line that no model writes.
+    """
+    held = bytearray()
+    started = False
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as chunks:
+        while True:
+            try:
+                async with asyncio.timeout(idle_seconds if started else first_seconds):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                raise _fell_silent(idle_seconds) if started else slow_start(first_seconds) from None
+            started = True
+            *whole, rest = (held + chunk).split(b"\n")
+            for line in whole:
+                if line := line.strip():
+                    yield bytes(line)
+            held = bytearray(rest)
+            if len(held) > LONGEST_LINE:
+                raise Permanent(
+                    "The language model sent a line that is too long to be an answer. Is it the right server?"
+                )
+    if held.strip():
+        yield bytes(held.strip())
+
+
+def _fell_silent(seconds: float) -> Retryable:
+    return Retryable(
+        f"The language model fell silent for {seconds:.0f} seconds in mid-answer. What was written so far is kept."
+    )
+
+
+def slow_start(seconds: float) -> Retryable:
+    """What to say when no first word came in time."""
+    return Retryable(
+        f"The language model did not begin to answer within {seconds:.0f} seconds. "
+        "It may still be loading: try again, or choose a smaller model."
+    )
+
+
+async def read_error(response: httpx.Response) -> str:
+    """What the server says went wrong, for deciding and for the log; never shown, since it may hold paths."""
+    body = bytearray()
+    with failures():
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > LONGEST_ERROR:
+                break
+    said = re.sub(r"[^\x20-\x7e]+", " ", body[:300].decode("utf-8", "replace"))
+    log.warning("model server answered %s: %s", response.status_code, said)
+    return body.decode("utf-8", "replace")
+
+
+_TOO_LONG = re.compile(
+    r"context (?:length|size|window)|exceeds? .{0,40}context|prompt (?:is )?too long|n_ctx", re.IGNORECASE
+)
+_NO_MEMORY = re.compile(r"system memory|out of memory|not enough memory|cudaMalloc|insufficient memory", re.IGNORECASE)
+
+
+def known_error(said: str) -> Permanent | None:
+    """The sentence for an error text whose meaning is known."""
+    if _TOO_LONG.search(said):
+        return Permanent(
+            "The question and its passages are longer than the model's context. Shorten the question, or give the model a "
+            "larger context."
+        )
+    if _NO_MEMORY.search(said):
+        return Permanent("The machine has too little free memory for this model. Choose a smaller one.")
+    return None
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """`value` where it is a JSON object, otherwise an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_count(value: Any) -> int | None:
+    """`value` where it is a count."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def as_text(value: Any) -> str:
+    """`value` where it is text."""
+    return value if isinstance(value, str) else ""
+
+
+_RUN = re.compile(r"[A-Za-z]+|[0-9]|[^\S\n]+|\n|[^\x00-\x7f]+|.", re.DOTALL)
+_LETTERS_PER_TOKEN = 4
+
+
+def token_bound(text: str) -> int:
+    """A number of tokens that ordinary text does not exceed under the tokenizers of current models.
+
+    Byte-level vocabularies never take more tokens than bytes, but that is four times too many for prose and would leave
+    most of a small context empty. So by kind of run: a word takes one token and one more for every four letters beyond the
+    first three; a digit, a mark and a line break one each; a run of blanks one more only beyond the first blank, which
+    belongs to the word after it; letters beyond ASCII one for every two bytes. Measured against a vocabulary of 49,152,
+    smaller than today's models have, which therefore splits more.
+    """
+    total = 0
+    for match in _RUN.finditer(text):
+        run = match.group()
+        first = run[0]
+        if first.isascii() and first.isalpha():
+            total += 1 + max(0, len(run) - 3 + _LETTERS_PER_TOKEN - 1) // _LETTERS_PER_TOKEN
+        elif first.isspace() and first != "\n":
+            total += 0 if len(run) == 1 else 1
+        elif first.isascii():
+            total += 1
+        else:
+            total += math.ceil(len(run.encode("utf-8")) / 2)
+    return total
