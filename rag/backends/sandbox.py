@@ -175,7 +175,8 @@ class Sandbox:
             answer = make()
             try:
                 channel, status = self._submit(job)
-            except OSError:
+            except OSError as error:
+                _log.error("the document reader could not be started: %s", error)
                 raise Retryable("The document reader could not be started.") from None
             # Closing `status` is what stops the job, whatever happens here.
             with closing(channel), closing(status):

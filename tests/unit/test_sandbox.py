@@ -16,7 +16,7 @@ import pytest
 
 from rag.backends.sandbox import Sandbox
 from rag.backends.sandbox_messages import page_message, read_page
-from rag.domain.errors import Permanent
+from rag.domain.errors import Permanent, Retryable
 from rag.domain.types import Box, Heading, Page
 from tests.contracts.made_documents import make_pdf
 
@@ -335,3 +335,9 @@ def test_the_socket_pair_of_a_job_is_not_kept(sandbox: Sandbox) -> None:
     for _ in range(5):
         sandbox.call(f"{JOBS}.nothing", seconds=5, memory=MEMORY)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_server_that_cannot_start_is_no_fault_of_the_file(pdf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with Sandbox() as broken, pytest.raises(Retryable, match="could not be started"):
+        broken.parse(pdf, name="two.pdf", seconds=5, memory=MEMORY)
