@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -34,6 +35,11 @@ class RagConfig:
         return self.data / "index"
 
     @property
+    def page_folder(self) -> Path:
+        """Where the pictures of pages are cached, a folder for each document."""
+        return self.data / "cache" / "pages"
+
+    @property
     def export_folder(self) -> Path:
         """Where the question embedder's exported weights lie."""
         return self.data / "models" / "question"
@@ -42,4 +48,5 @@ class RagConfig:
 @lru_cache(maxsize=1)
 def rag_config() -> RagConfig:
     """The configuration; tests that change settings call `rag_config.cache_clear()`."""
-    return RagConfig(data=Path(settings.DATA_DIR), **{key.lower(): value for key, value in settings.RAG.items()})
+    values: dict[str, Any] = {key.lower(): value for key, value in settings.RAG.items()}
+    return RagConfig(data=Path(settings.DATA_DIR), **values)

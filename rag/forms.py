@@ -37,15 +37,5 @@ class GrantForm(forms.Form):
         self.fields["team"].queryset = Team.objects.filter(memberships__user=user)  # type: ignore[attr-defined]
 
 
-class MultipleFileInput(forms.ClearableFileInput):
-    allow_multiple_selected = True
-
-
-class UploadForm(forms.Form):
-    """Only drawn: the view reads the files itself, one by one, so that one bad file does not refuse the others."""
-
-    files = forms.FileField(label=_("Files"), widget=MultipleFileInput, required=False)
-
-
 class TitleForm(forms.Form):
     title = forms.CharField(label=_("New name"), max_length=200)

@@ -1,7 +1,16 @@
 """Celery tasks: each is a docstring and one call. They take ids, may run twice, late or never: the database decides."""
 
-from celery import current_app, shared_task
+from functools import partial
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from django.db import transaction
 from kombu.exceptions import ChannelError
+
+
+def send(task: "Task[Any, Any]", *args: object) -> None:
+    """Queues the task once the transaction commits; with none open, now."""
+    transaction.on_commit(partial(task.delay, *args))
 
 
 @shared_task(time_limit=7200, expires=24 * 3600)
@@ -63,6 +72,7 @@ def waiting(queue: str) -> int:
     """How many messages wait in a queue; 0 when it does not exist yet."""
     with current_app.connection_for_write() as connection:
         try:
-            return int(connection.default_channel.queue_declare(queue=queue, passive=True).message_count)
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
         except ChannelError:
             return 0

@@ -25,6 +25,9 @@ def _fresh_process_state(settings: LazySettings, tmp_path_factory: pytest.TempPa
         "PASSAGE_EMBEDDER": "rag.backends.embedders.hashing.HashingEmbedder",
         "QUESTION_EMBEDDER": "rag.backends.embedders.hashing.HashingEmbedder",
     }
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
     # Hashing a password is slow on purpose; tests sign in hundreds of times.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     forget_everything()

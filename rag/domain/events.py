@@ -109,4 +109,4 @@ LAST = (Refused, Stopped, Finished, Failed)
 def from_json(data: dict[str, Any]) -> Event:
     """The event that `as_json` wrote; raises KeyError for a kind that this version does not know."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    return KINDS[fields.pop("kind")](**fields)
+    return KINDS[str(fields.pop("kind"))](**fields)

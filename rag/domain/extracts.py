@@ -20,6 +20,7 @@ LONGEST = 600  # code points of a quote: a longer "sentence" is a table or a pag
 _LONGEST_LIST = 500  # an introduction with the list that it announces
 _SHORT_WORDS = 4
 _SAME = 0.8  # share of words from which two sentences say the same
+_FULL_LENGTH = 20  # content words beyond which length says no more
 _UNKNOWN_IDF = 6.0  # a term of which nothing is known is taken for a rare one
 
 
@@ -47,15 +48,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each sign counts, fitted on 1,327 questions whose answer is known."""
+    """What each sign counts.
 
-    cosine: float = 1.0
-    coverage: float = 0.3
-    context: float = 0.2
-    passage: float = 0.3
-    hint: float = 0.2
-    length: float = 0.05
-    fragment: float = 0.35
+    Fitted on one half of 1,327 questions with known answers and checked on the other: three sentences of the best three
+    passages hold the answer for .91 of them, one for .63 (.90 and .63 without cosines). `coverage` and `opening` were
+    held back from what that set would like, since it rewards first sentences and punishes literal matches as no contract does.
+    """
+
+    cosine: float = 1.0  # question and stretch
+    coverage: float = 0.15  # share of the question's terms, by rarity, in the stretch
+    context: float = 0.25  # the same with the stretch before it, the headings and the title
+    passage: float = 0.3  # the same in the whole passage
+    rank: float = 0.6  # 1 / place of the passage
+    gap: float = 0.6  # the passage's own cosine less that of the best
+    hint: float = 0.5  # holds the kind of thing that is asked for
+    length: float = 0.35  # long enough to say something
+    opening: float = 0.15  # near the passage's beginning
+    fragment: float = 0.8  # taken off a heading or a stump
 
 
 def candidates(sources: Sequence[Source]) -> list[Candidate]:
@@ -131,31 +140,45 @@ def rank_sentences(
     terms = _terms(question, idf)
     hint = _hint(question)
     asked = frozenset(terms)
+    worth = _worth(terms, sources, weights)
     quotes: list[Quote] = []
-    before: frozenset[str] = frozenset()
-    source_at = -1
+    at = -1
     for place, candidate in enumerate(found):
-        source = sources[candidate.source]
-        if candidate.source != source_at:
-            source_at = candidate.source
+        if candidate.source != at:
+            at = candidate.source
+            source = sources[at]
             standing = frozenset(content_stems(f"{source.title} {' '.join(source.heading)}"))
-            before = frozenset()
+            before: frozenset[str] = frozenset()
+            nth = 0
         own = frozenset(content_stems(candidate.text))
+        nth += 1
         score = (
-            weights.coverage * _coverage(terms, own)
+            worth[at]
+            + weights.coverage * _coverage(terms, own)
             + weights.context * _coverage(terms, own | before | standing)
-            + weights.passage / (1 + candidate.source)
-            + weights.length * min(1.0, log1p(len(own)) / log1p(20))
+            + weights.length * min(1.0, log1p(len(own)) / log1p(_FULL_LENGTH))
+            + weights.opening / nth
+            - weights.fragment * candidate.fragment
         )
         if hint is not None:
             score += weights.hint * hint(candidate.text, asked)
         if cosines is not None:
             score += weights.cosine * float(cosines[place])
-        if candidate.fragment:
-            score -= weights.fragment
         quotes.append(Quote(source.number, candidate.start, candidate.end, candidate.text, score))
         before = own
     return sorted(quotes, key=lambda quote: -quote.score)
+
+
+def _worth(terms: Mapping[str, float], sources: Sequence[Source], weights: Weights) -> list[float]:
+    """What every stretch of a passage gets for the passage it stands in."""
+    cosines = [source.cosine for source in sources if source.cosine is not None]
+    nearest = max(cosines, default=0.0)
+    return [
+        weights.rank / place
+        + weights.passage * _coverage(terms, frozenset(content_stems(source.text)))
+        + weights.gap * ((source.cosine - nearest) if source.cosine is not None else 0.0)
+        for place, source in enumerate(sources, start=1)
+    ]
 
 
 def choose_quotes(ranked: Sequence[Quote], sources: Sequence[Source], *, most: int = 3) -> list[Quote]:

@@ -36,7 +36,7 @@ from rag.models import Answer, AnswerSource, Citation, Collection, Conversation,
 from rag.models.conversation import RUNNING, AnswerState
 from rag.services import quoting, retrieve
 from rag.services.leases import Lease, LeaseLost
-from rag.services.models_admin import chosen_llm
+from rag.services.models_admin import ready_llm
 from rag.services.replay import Log, hub
 
 log = structlog.get_logger(__name__)
@@ -214,7 +214,7 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: _Written) -
     job.timings |= {"quotes": _since(with_quotes), "sources": _since(started)}
     await in_db(_store_quotes, lease, job)
     await _tell(writer, events.Extract(len(job.quotes)))
-    model = await in_db(chosen_llm)
+    model = await ready_llm()
     if model is None:
         _compose_extract(job, written)
         await in_db(lease.write, provider="extractive", timings=job.timings | {"total": _since(started)})
@@ -384,7 +384,7 @@ async def _tell(writer: Log, event: events.Event) -> None:
 def _finish(lease: Lease, state: AnswerState, message: str, written: _Written) -> None:
     """The ending in one transaction: sentences, citations, state, audit."""
     with lease.guarded():
-        answer = Answer.objects.select_related("conversation__owner").get(pk=lease.row_id)
+        answer = lease.rows().select_related("conversation__owner").get()
         sources = {source.number: source for source in AnswerSource.objects.filter(answer=answer)}
         for ordinal, sentence in enumerate(written.sentences):
             stored = Sentence.objects.create(

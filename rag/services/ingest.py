@@ -165,7 +165,7 @@ def _store(revision: Revision, parsed: ParsedDocument, lease: Lease) -> None:
 def _queue_embedding(revision_id: int) -> None:
     from rag import tasks
 
-    tasks.embed.delay_on_commit(revision_id)
+    tasks.send(tasks.embed, revision_id)
 
 
 def embed(revision_id: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import unicodedata
 import uuid
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from django.utils.translation import gettext as _
 from core import audit
 from core.models import Role, Team, User
 from rag.backends.parsers import media_type_of, parser_for
+from rag.config import rag_config
 from rag.domain.errors import Permanent
 from rag.models import Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
 from rag.models.content import ChunkQuerySet
@@ -141,7 +143,7 @@ def _record(
 def _queue(revision: Revision) -> None:
     from rag import tasks
 
-    tasks.ingest.delay_on_commit(revision.pk)
+    tasks.send(tasks.ingest, revision.pk)
 
 
 @transaction.atomic
@@ -169,7 +171,7 @@ def delete_document(actor: User, document: Document) -> None:
     # A worker that is reading it loses its lease and writes nothing more.
     IngestRun.objects.filter(revision__document=document).update(attempt=F("attempt") + 1, lease_until=None)
     audit.record("document.deleted", actor=actor, subject=document, path=document.path)
-    tasks.purge.delay_on_commit(str(document.collection_id))
+    tasks.send(tasks.purge, str(document.collection_id))
 
 
 def remove_chunks(collection_id: uuid.UUID, chunks: ChunkQuerySet) -> None:
@@ -199,10 +201,19 @@ def purge_deleted(collection_id: uuid.UUID) -> int:
     """Removes what deleted documents left, rows and bytes, and says how many there were. Running it twice is running it once."""
     gone = Document.objects.filter(collection_id=collection_id, deleted__isnull=False)
     files = list(Revision.objects.filter(document__in=gone).values_list("file", flat=True))
-    count = gone.count()
+    documents = list(gone.values_list("pk", flat=True))
+    count = len(documents)
     gone.delete()
-    transaction.on_commit(lambda: [default_storage.delete(file) for file in files] and None)
+    transaction.on_commit(lambda: _delete_files(files, documents))
     return count
+
+
+def _delete_files(files: list[str], documents: list[uuid.UUID]) -> None:
+    """The originals, and the pictures that were drawn of their pages."""
+    for file in files:
+        default_storage.delete(file)
+    for document in documents:
+        shutil.rmtree(rag_config().page_folder / str(document), ignore_errors=True)
 
 
 @transaction.atomic
@@ -248,7 +259,7 @@ def delete_collection(actor: User, collection: Collection) -> None:
         attempt=F("attempt") + 1, lease_until=None
     )
     audit.record("collection.deleted", actor=actor, subject=collection, name=collection.name)
-    tasks.purge.delay_on_commit(str(collection.pk))
+    tasks.send(tasks.purge, str(collection.pk))
 
 
 def purge_all_deleted() -> int:

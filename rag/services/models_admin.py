@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from core import audit
+from core.db import in_db
 from core.models import User
 from core.registry import Finding, State
-from rag.backends.llms import ollama
 from rag.backends.llms.base import LLM, ModelInfo
-from rag.backends.llms.llamacpp import LlamaCppLLM
 from rag.config import rag_config
 from rag.domain.errors import Permanent, RagError
 from rag.models import LanguageModel
@@ -38,8 +38,11 @@ def chosen_llm() -> LLM | None:
 
     A model file named in the environment goes before a choice made on the page.
     """
+    # The providers bring an HTTP client: a web process pays for it when it first needs it.
     config = rag_config()
     if config.llama_url:
+        from rag.backends.llms.llamacpp import LlamaCppLLM
+
         return LlamaCppLLM(
             url=config.llama_url,
             key=config.llama_key,
@@ -50,7 +53,9 @@ def chosen_llm() -> LLM | None:
     model = chosen()
     if model is None:
         return None
-    return ollama.OllamaLLM(
+    from rag.backends.llms.ollama import OllamaLLM
+
+    return OllamaLLM(
         url=config.ollama_url,
         name=model.name,
         digest=model.digest,
@@ -59,12 +64,27 @@ def chosen_llm() -> LLM | None:
     )
 
 
+async def ready_llm() -> LLM | None:
+    """The model that answers, after its endpoint said that it is still the one that was chosen; None for extracts.
+
+    Raises RagError when it is gone, was changed, or now runs elsewhere.
+    """
+    llm = await in_db(chosen_llm)
+    if llm is not None and llm.provider == Provider.OLLAMA:
+        from rag.backends.llms import ollama
+
+        await ollama.check_model(rag_config().ollama_url, llm.name, llm.digest)
+    return llm
+
+
 def endpoint() -> Endpoint:
     """What the Ollama address answers right now; never raises for a silent or broken one."""
+    from rag.backends.llms import ollama
+
     url = rag_config().ollama_url
     try:
-        version = ollama.version(url)
-        models = tuple(ollama.list_models(url))
+        version = async_to_sync(ollama.version)(url)
+        models = tuple(async_to_sync(ollama.list_models)(url))
     except RagError as error:
         return Endpoint(url=url, reachable=False, version="", sentence=error.message)
     sentence = _("Ollama %(version)s answers with %(count)d models.") % {"version": version, "count": len(models)}
@@ -84,7 +104,9 @@ def choose(actor: User, name: str) -> LanguageModel:
 
     Raises Permanent when it is not installed or runs elsewhere: Ollama's cloud models send every prompt away.
     """
-    for info in ollama.list_models(rag_config().ollama_url):
+    from rag.backends.llms import ollama
+
+    for info in async_to_sync(ollama.list_models)(rag_config().ollama_url):
         if info.name == name:
             if info.remote:
                 raise Permanent(_("This model runs on somebody else's machine. Documents and questions stay here."))

@@ -96,7 +96,7 @@ def picture(revision: Revision, *, page: int) -> bytes | None:
         return None
     config = rag_config()
     key = hashlib.sha256(f"{revision.file.name} {page} {PICTURE_WIDTH}".encode()).hexdigest()
-    cached = config.data / "cache" / "pages" / str(revision.document_id) / f"{key}.png"
+    cached = config.page_folder / str(revision.document_id) / f"{key}.png"
     if cached.exists():
         return cached.read_bytes()
     image = sandbox().render_page(

@@ -1,11 +1,12 @@
 """The verbatim sentences that best answer a question: shown at once, and the whole answer where there is no model."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
-from rag.domain.extracts import Quote, candidates, choose_quotes
+from rag.domain.extracts import Quote, candidates, choose_quotes, rank_sentences
 from rag.domain.types import Source
+from rag.domain.words import content_stems
 from rag.slots import question_embedder
 
 PASSAGES = 5  # best passages whose sentences are compared
@@ -14,9 +15,21 @@ MOST = 3  # quotes shown
 
 def best_quotes(question: str, sources: Sequence[Source]) -> list[Quote]:
     """At most three sentences, word for word, best first; none when the passages hold none worth showing."""
-    embedder = question_embedder()
-    found = candidates(sources[:PASSAGES])
+    best = sources[:PASSAGES]
+    found = candidates(best)
     if not found:
         return []
-    cosines = embedder.embed_passages([quote.text for quote in found]) @ embedder.embed_question(question)
-    return choose_quotes(question, sources[:PASSAGES], found, np.asarray(cosines, dtype=np.float32), most=MOST)
+    embedder = question_embedder()
+    cosines = embedder.embed_passages([candidate.text for candidate in found]) @ embedder.embed_question(question)
+    ranked = rank_sentences(question, best, idf=rarity(sources), cosines=[float(cosine) for cosine in cosines])
+    return choose_quotes(ranked, best, most=MOST)
+
+
+def rarity(sources: Sequence[Source]) -> dict[str, float]:
+    """How rare each stem is among the passages found: BM25's inverse document frequency over them (Robertson 1976).
+
+    What all of them say tells none of them apart; a word that one alone has is what the question turns on.
+    """
+    counts = Counter(stem for source in sources for stem in set(content_stems(source.text)))
+    total = len(sources)
+    return {stem: math.log(1 + (total - count + 0.5) / (count + 0.5)) for stem, count in counts.items()}

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio as aioredis
@@ -128,7 +129,7 @@ class Hub:
         """The entries after the id `after` ("" for all), as far as the log still has them."""
         start = f"({after}" if after else "-"
         try:
-            rows = await self.client.xrange(_stream(answer_id), min=start)
+            rows: Any = await self.client.xrange(_stream(answer_id), min=start)
         except RedisError as error:
             log.warning("replay.log_unreadable", error=type(error).__name__)
             return []

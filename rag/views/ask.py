@@ -134,7 +134,7 @@ def _page(
 def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, Any]]:
     """The collections one may ask, with how many documents are found by their words already, and which are ticked."""
     live = Q(documents__deleted__isnull=True)
-    rows = Collection.objects.usable_by(principal_of(request.user), role=Need.READ).annotate(
+    rows: Any = Collection.objects.usable_by(principal_of(request.user), role=Need.READ).annotate(
         total_count=Count("documents", filter=live),
         ready_count=Count(
             "documents", filter=live & Q(documents__latest__run__state__in=(RunState.READY, RunState.EMBEDDING))

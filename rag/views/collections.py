@@ -16,8 +16,8 @@ from core.http import SignedIn
 from core.models import Team
 from rag.access import Need, collection_for, may, principal_of
 from rag.domain.errors import Permanent
-from rag.forms import CollectionForm, GrantForm, UploadForm
-from rag.models import Collection
+from rag.forms import CollectionForm, GrantForm
+from rag.models import Collection, Document
 from rag.models.index import RunState
 from rag.services import document_view, library
 
@@ -49,20 +49,22 @@ def _cards(request: SignedIn) -> list[dict[str, Any]]:
         )
         .prefetch_related("grants__team__memberships")
     )
-    return [
-        {
-            "id": row.pk,
-            "name": row.name,
-            "description": row.description,
-            "documents": row.total,
-            "ready": row.ready,
-            "failed": row.failed,
-            "size_bytes": row.size_bytes or 0,
-            "updated": row.updated or row.created,
-            "teams": _team_names(request, row),
-        }
-        for row in rows
-    ]
+    return [_card(request, row) for row in rows]
+
+
+def _card(request: SignedIn, row: Any) -> dict[str, Any]:
+    """`row` is a collection with its counts."""
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "description": row.description,
+        "documents": row.total,
+        "ready": row.ready,
+        "failed": row.failed,
+        "size_bytes": row.size_bytes or 0,
+        "updated": row.updated or row.created,
+        "teams": _team_names(request, row),
+    }
 
 
 def _team_names(request: SignedIn, collection: Collection) -> list[str]:
@@ -85,7 +87,8 @@ def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: ob
     """The collection's page; `extra` carries forms with errors."""
     query, sort = request.GET.get("q", "").strip()[:200], request.GET.get("sort", "-uploaded")
     documents = Paginator(document_view.table(found, query=query, sort=sort), ROWS).get_page(request.GET.get("page"))
-    documents.object_list = document_view.rows(documents.object_list)  # type: ignore[attr-defined]  # a list is one
+    shown: Any = documents
+    shown.object_list = document_view.rows(documents.object_list)
     manages = may(request.user, found, need=Need.MANAGE)
     context: dict[str, Any] = {
         "collection": found,
@@ -94,7 +97,6 @@ def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: ob
         "sort": sort,
         "may_write": may(request.user, found, need=Need.WRITE),
         "may_manage": manages,
-        "upload_form": UploadForm(),
     }
     if request.htmx and not extra:
         return render(request, "rag/collection.html#rows", context)
@@ -144,7 +146,7 @@ def delete(request: SignedIn, collection_id: UUID) -> HttpResponse:
         library.delete_collection(request.user, found)
         messages.success(request, _("“%(name)s” was deleted.") % {"name": found.name})
         return redirect("collections")
-    count = found.documents.live().count()  # type: ignore[attr-defined]  # the queryset's own method
+    count = Document.objects.live().filter(collection=found).count()
     context = {
         "title": _("Delete “%(name)s”?") % {"name": found.name},
         "sentence": _("Its %(count)d documents are removed for good, and no answer can use them any more.")

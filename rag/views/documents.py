@@ -1,5 +1,6 @@
 """Documents: upload, one document's page, its original bytes, retry and delete."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -41,7 +42,7 @@ def upload(request: SignedIn, collection_id: UUID) -> HttpResponse:
     return redirect("collection", found.pk)
 
 
-def _add(request: SignedIn, found: Collection, file: UploadedFile, path: str) -> dict[str, object]:
+def _add(request: SignedIn, found: Collection, file: "UploadedFile[Any]", path: str) -> dict[str, object]:
     try:
         added = library.add_document(request.user, found, file, path=path)
     except RagError as error:

@@ -1,7 +1,7 @@
 """What a language model is: a prompt in, pieces of text out. The one asynchronous seam of the product."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from rag.domain.types import Delta, Prompt
@@ -23,6 +23,7 @@ class ModelInfo:
 class LLM(ABC):
     """A chosen model behind an endpoint."""
 
+    provider: str  # "ollama", "llamacpp": which file of this folder
     name: str
     digest: str
     context_tokens: int
@@ -32,7 +33,7 @@ class LLM(ABC):
         """How many tokens `text` takes: exact where the tokenizer is known, otherwise a bound that is never too low."""
 
     @abstractmethod
-    def stream(self, prompt: Prompt, *, max_tokens: int) -> AsyncIterator[Delta]:
+    def stream(self, prompt: Prompt, *, max_tokens: int) -> AsyncGenerator[Delta, None]:
         """The answer piece by piece; the last piece has `stop`. Closing the iterator stops the model.
 
         Raises `Retryable` (busy, unreachable, slow, broken off) or `Permanent` (model missing, prompt too long), each with a

@@ -1,0 +1,254 @@
+"""A1, A2, A9, W4: every address, every actor; what is foreign and what does not exist are the same."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.db import connection, transaction
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from core.models import Membership, Role, Team, User
+from core.registry import registry
+from rag.models import Answer, Collection, Conversation, Document, Grant
+from rag.models.conversation import AnswerState
+from tests.access.matrix import ACTORS, MATRIX
+from tests.pdfs import one_page_pdf
+
+AddText = Callable[..., Document]
+CASES = [(name, method, codes.split()) for name, rows in MATRIX.items() for method, codes in rows]
+
+
+@dataclass
+class World:
+    """One team with a collection, a document, a conversation of its reader; and an outsider with the same of their own."""
+
+    collection: Collection
+    document: Document
+    answer: Answer
+    team: Team
+    guest: User
+    membership: Membership
+    actors: dict[str, User] = field(default_factory=dict)
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """What the address of this name needs."""
+        answer, document = {"answer_id": self.answer.pk}, {"document_id": self.document.pk}
+        thread, collection = {"conversation_id": self.answer.conversation_id}, {"collection_id": self.collection.pk}
+        page = document | {"number": 1, "page": 1}
+        special: dict[str, dict[str, Any]] = {
+            "user_deactivate": {"user_id": self.guest.pk},
+            "team_add_member": {"team_id": self.team.pk},
+            "team_remove_member": {"team_id": self.team.pk, "membership_id": self.membership.pk},
+            "collection_unshare": collection | {"team_id": self.team.pk},
+            "upload": collection,
+            "original": document | {"number": 1},
+            "page": page,
+            "page_picture": page,
+        }
+        if name in special:
+            return special[name]
+        families = {"conversation": thread, "answer": answer, "collection": collection, "document": document}
+        family = name.partition("_")[0]
+        return families.get(family, {}) if name != "collections" else {}
+
+    def body(self, name: str, actor: str) -> dict[str, Any]:
+        """What is posted there."""
+        bodies: dict[str, dict[str, Any]] = {
+            "theme": {"theme": "dark"},
+            "user_create": {"username": "newcomer", "password": "a long enough secret"},
+            "team_create": {"name": "New team"},
+            "team_add_member": {"user": self.guest.pk, "role": Role.READER},
+            "ask": {"question": "When is it open?", "collections": [str(self.collection.pk)]},
+            "conversation": {"question": "When is it open?"},
+            "conversation_rename": {"title": "Another name"},
+            "answer_feedback": {"value": "up"},
+            "collections": {"name": "Mine", "team": self._managed_team(actor)},
+            "collection_share": {"team": self.team.pk, "role": Role.READER},
+            "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
+        }
+        return bodies.get(name, {})
+
+    def _managed_team(self, actor: str) -> object:
+        user = self.actors.get(actor)
+        managed = Membership.objects.filter(user=user, role=Role.MANAGER).first() if user else None
+        return managed.team_id if managed else self.team.pk
+
+
+@pytest.fixture
+def world(add_text: AddText) -> World:
+    people = {name: User.objects.create_user(username=name, password="x") for name in ACTORS if name not in {"anonymous"}}
+    User.objects.filter(pk=people["administrator"].pk).update(is_superuser=True, is_staff=True)
+    guest = User.objects.create_user(username="guest", password="x")
+    team, foreign = Team.objects.create(name="Team"), Team.objects.create(name="Foreign")
+    Membership.objects.create(team=foreign, user=people["outsider"], role=Role.MANAGER)
+    for name, role in (("reader", Role.READER), ("contributor", Role.CONTRIBUTOR), ("manager", Role.MANAGER)):
+        Membership.objects.create(team=team, user=people[name], role=role)
+    # The deactivated and the bearer of a token had every right in the team.
+    for name in ("inactive", "token"):
+        Membership.objects.create(team=team, user=people[name], role=Role.MANAGER)
+    membership = Membership.objects.create(team=team, user=guest, role=Role.READER)
+    collection = Collection.objects.create(name="Shelf")
+    Grant.objects.create(collection=collection, team=team, role=Role.MANAGER)
+    second = Team.objects.create(name="Second")
+    Membership.objects.create(team=second, user=people["manager"], role=Role.MANAGER)
+    Grant.objects.create(collection=collection, team=second, role=Role.MANAGER)
+    document = add_text(people["manager"], collection, "hours.pdf", one_page_pdf("The desk is open from eight to five."))
+    thread = Conversation.objects.create(owner=people["reader"], title="Hours")
+    thread.collections.add(collection)
+    answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
+    return World(collection, document, answer, team, guest, membership, people)
+
+
+def browser(world: World, actor: str) -> Client:
+    """A client as this actor sends it; forgery protection is switched off, as a test of its own covers it."""
+    if actor == "anonymous":
+        return Client()
+    if actor == "token":
+        return Client(headers={"Authorization": "Bearer 0123456789abcdef"})
+    client = Client()
+    client.force_login(world.actors[actor], backend="allauth.account.auth_backends.AuthenticationBackend")
+    if actor == "inactive":
+        User.objects.filter(pk=world.actors[actor].pk).update(is_active=False)
+    return client
+
+
+def read_to_the_end(response: HttpResponseBase) -> None:
+    """Takes a download whole, so that its file is closed; a stream of events has no end to wait for."""
+    if isinstance(response, StreamingHttpResponse) and not response.is_async:
+        b"".join(response.streaming_content)  # type: ignore[arg-type]  # bytes, as it is not asynchronous
+
+
+def code_of(response: HttpResponseBase) -> str:
+    status = response.status_code
+    if status == 302:
+        return "S" if response["Location"].startswith("/sign-in/") else "R"
+    return {200: "O", 204: "E", 403: "F", 404: "N", 422: "U"}.get(status, str(status))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("name", "method", "codes"), CASES)
+def test_each_address_answers_each_actor_as_the_matrix_says(
+    world: World, name: str, method: str, codes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.services.answering.start", lambda answer_id: None)
+    monkeypatch.setattr("rag.views.answers.start", lambda answer_id: None)
+    monkeypatch.setattr("core.db._pool", None)
+    monkeypatch.setattr(registry, "readiness", {})
+    address = reverse(name, kwargs=world.arguments(name))
+    got = {}
+    for actor in ACTORS:
+        # What one actor did is undone before the next one comes.
+        with suppress(_Undo), transaction.atomic():
+            client = browser(world, actor)
+            response = client.get(address) if method == "GET" else client.post(address, world.body(name, actor))
+            got[actor] = code_of(response)
+            read_to_the_end(response)
+            raise _Undo
+    assert got == dict(zip(ACTORS, codes, strict=True))
+
+
+class _Undo(Exception):
+    pass
+
+
+def all_addresses(patterns: list[Any] | None = None) -> Iterator[str]:
+    for pattern in patterns if patterns is not None else get_resolver().url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from all_addresses(pattern.url_patterns)
+        else:
+            assert isinstance(pattern, URLPattern)
+            assert pattern.name, f"{pattern.pattern} has no name"
+            yield pattern.name
+
+
+def test_every_address_is_in_the_matrix() -> None:
+    assert sorted(set(all_addresses())) == sorted(MATRIX)
+
+
+MASK = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "name", ["conversation", "answer", "answer_stream", "collection", "document", "original", "page", "page_picture"]
+)
+def test_what_is_foreign_and_what_does_not_exist_answer_byte_for_byte_alike(world: World, name: str) -> None:
+    client = browser(world, "outsider")
+    real = world.arguments(name)
+    missing = {key: uuid.uuid4() if isinstance(value, uuid.UUID) else value for key, value in real.items()}
+    answers = []
+    for arguments in (real, missing):
+        response = client.get(reverse(name, kwargs=arguments))
+        headers = {key: value for key, value in response.items() if key not in {"Date", "Set-Cookie"}}
+        answers.append((response.status_code, headers, MASK.sub(b"", response.content)))
+    assert answers[0][0] == 404
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", [name for name, rows in MATRIX.items() if rows[0][0] == "GET"])
+def test_reading_an_address_writes_nothing(world: World, name: str) -> None:
+    client = browser(world, "manager" if name not in {"conversation", "answer"} else "reader")
+    quiet = {"core_auditevent", "django_session", "rag_indexgeneration"}
+
+    def counts() -> dict[str, int]:
+        found = {}
+        with connection.cursor() as cursor:
+            for table in connection.introspection.table_names(cursor):
+                if table not in quiet and not table.startswith("sqlite"):
+                    cursor.execute(f'SELECT COUNT(*) FROM "{table}"')
+                    found[table] = cursor.fetchone()[0]
+        return found
+
+    before = counts()
+    read_to_the_end(client.get(reverse(name, kwargs=world.arguments(name))))
+    assert counts() == before
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", [name for name, rows in MATRIX.items() for row in rows if row[0] == "POST"])
+def test_a_post_without_its_token_is_refused(world: World, name: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(world.actors["manager"], backend="allauth.account.auth_backends.AuthenticationBackend")
+    response = client.post(reverse(name, kwargs=world.arguments(name)), world.body(name, "manager"))
+    assert response.status_code == 403
+
+
+@pytest.mark.django_db
+def test_charlie_cannot_stop_bobs_answer(world: World) -> None:
+    Answer.objects.filter(pk=world.answer.pk).update(state=AnswerState.ANSWERING)
+    client = browser(world, "outsider")
+    assert client.post(reverse("answer_stop", args=[world.answer.pk])).status_code == 404
+    world.answer.refresh_from_db()
+    assert not world.answer.stop_asked
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("user_create", {"is_superuser": "1", "is_staff": "1", "id": "999"}),
+        ("collections", {"id": str(uuid.uuid4()), "version": "77", "deleted": "2020-01-01"}),
+        ("conversation_rename", {"owner": "1", "pinned": "1", "id": str(uuid.uuid4())}),
+    ],
+)
+def test_fields_that_a_form_does_not_name_change_nothing(world: World, name: str, extra: dict[str, str]) -> None:
+    actor = {"user_create": "administrator", "collections": "manager", "conversation_rename": "reader"}[name]
+    client = browser(world, actor)
+    client.post(reverse(name, kwargs=world.arguments(name)), world.body(name, actor) | extra)
+    if name == "user_create":
+        made = User.objects.get(username="newcomer")
+        assert (made.is_superuser, made.is_staff) == (False, False)
+        assert made.pk != 999
+    elif name == "collections":
+        assert Collection.objects.get(name="Mine").version == 0
+    else:
+        thread = Conversation.objects.get(pk=world.answer.conversation_id)
+        assert (thread.owner, thread.pinned, thread.title) == (world.actors["reader"], False, "Another name")
