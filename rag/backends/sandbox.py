@@ -125,18 +125,25 @@ class Sandbox:
         if self._control is None:
             control, theirs = socket.socketpair()
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603  (our own module, in our own Python)
-                    [sys.executable, "-m", "rag.backends.sandbox_server", str(theirs.fileno()), *self._allowed],
-                    cwd=_ROOT,
-                    env=_ENVIRONMENT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,  # Ctrl-C is for us; closing the socket is for it
-                )
+                try:
+                    self._process = self._spawn(theirs.fileno())
+                except OSError:
+                    control.close()
+                    raise
             self._control = control
             self._finalizer = weakref.finalize(self, _end, self._process, control)
         return self._control
+
+    def _spawn(self, socket_number: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  (our own module, in our own Python)
+            [sys.executable, "-m", "rag.backends.sandbox_server", str(socket_number), *self._allowed],
+            cwd=_ROOT,
+            env=_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(socket_number,),
+            start_new_session=True,  # Ctrl-C is for us; closing the socket is for it
+        )
 
     def _submit(self, job: Message) -> tuple[socket.socket, socket.socket]:
         """Hands the job over: the sockets on which its answer and its end will come."""
@@ -152,21 +159,28 @@ class Sandbox:
         body = json.dumps(job).encode()
         channel, their_channel = socket.socketpair()
         status, their_status = socket.socketpair()
-        with their_channel, their_status, self._lock:
-            for attempt in (1, 2):
-                control = self._start()
-                try:
-                    fds = [their_channel.fileno(), their_status.fileno()]
-                    socket.send_fds(control, [len(body).to_bytes(4, "big")], fds)
-                    control.sendall(body)
-                    return channel, status
-                except OSError:
-                    self._stop()
-                    if attempt == 2:
-                        channel.close()
-                        status.close()
-                        raise
-        raise AssertionError("unreachable")
+        try:
+            with their_channel, their_status, self._lock:
+                self._hand_over(body, [their_channel.fileno(), their_status.fileno()])
+        except OSError:
+            channel.close()
+            status.close()
+            raise
+        return channel, status
+
+    def _hand_over(self, body: bytes, fds: Sequence[int]) -> None:
+        """Sends a job to the server; a dead one is started again, once."""
+        for last in (False, True):
+            control = self._start()
+            try:
+                socket.send_fds(control, [len(body).to_bytes(4, "big")], fds)
+                control.sendall(body)
+            except OSError:
+                self._stop()
+                if last:
+                    raise
+            else:
+                return
 
     # --- One job
 

@@ -271,7 +271,8 @@ def _python_folders(allowed: frozenset[str]) -> list[Path]:
 
 def main(arguments: Sequence[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
-    for module in _PRELOADED:
+    # The allowed ones too: a child may not list the folder that they would be looked for in.
+    for module in (*_PRELOADED, *arguments[1:]):
         importlib.import_module(module)
     all_parsers()
     gc.collect()
