@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import Error as DatabaseError
@@ -35,10 +35,14 @@ class Command(BaseCommand):
     requires_system_checks = ()  # doctor is what one runs when the checks fail
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--only", action="append", default=[], metavar="NAME", help="ask this one; may be repeated")
         parser.add_argument("--json", action="store_true", help="machine-readable output")
 
     def handle(self, *args: Any, **options: Any) -> None:
         checks = {**CHECKS, **registry.doctor}
+        if unknown := set(options["only"]) - set(checks):
+            raise CommandError(f"There is no {', '.join(sorted(unknown))}. There are: {', '.join(checks)}.")
+        checks = {name: check for name, check in checks.items() if not options["only"] or name in options["only"]}
         findings = {name: ask(check) for name, check in checks.items()}
         if options["json"]:
             rows = [{"name": name, "state": f.state, "found": f.found, "fix": f.fix} for name, f in findings.items()]
@@ -163,7 +167,7 @@ def redis_queue() -> Finding:
 
 
 def workers() -> Finding:
-    alive = workers_alive() if redis_server.answers(settings.REDIS_URL) else set()
+    alive = workers_alive(limit=None) if redis_server.answers(settings.REDIS_URL) else set()
     missing = [name for name in WORKERS if name not in alive]
     if missing:
         return Finding(State.FAIL, f"no answer from {', '.join(missing)}", START)

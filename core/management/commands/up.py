@@ -146,7 +146,7 @@ class Command(BaseCommand):
             else:
                 missing.pop("web", None)
             if any(name in missing for name in WORKERS):
-                for name in workers_alive():
+                for name in workers_alive(len(WORKERS)):
                     missing.pop(name, None)
             if missing and time.monotonic() > deadline:
                 name, reason = next(iter(missing.items()))
@@ -284,10 +284,10 @@ def web_not_ready(host: str, port: int) -> str:
         return str(error)
 
 
-def workers_alive() -> set[str]:
-    """The names of the workers that answer within a second."""
+def workers_alive(limit: int | None) -> set[str]:
+    """The names of the workers that answer within a second; with `limit`, of that many at most, and sooner."""
     try:
-        replies = current_app.control.ping(timeout=1.0, limit=len(WORKERS))
+        replies = current_app.control.ping(timeout=1.0, limit=limit)
     except OSError:  # Redis is being started again
         return set()
     return {name.partition("@")[0] for reply in replies for name in reply}
