@@ -54,7 +54,9 @@ class Command(BaseCommand):
         self.stdout.write("Copying the source.")
         copy_source(settings.BASE_DIR, folder, without={Path(settings.DATA_DIR).resolve(), folder.resolve()})
         stamp = bootstrap.read_stamp()
-        torch = next(name for name in ("torch-cpu", "torch-cuda") if name in stamp)
+        torch = next((name for name in ("torch-cpu", "torch-cuda") if name in stamp), None)
+        if torch is None:
+            raise CommandError("The packages here were not installed from the locks. Run: python3 manage.py up")
         locks = [torch, "requirements", "gguf", *(["test"] if with_tests else [])]
         source = bootstrap.verified_bundle() or bootstrap.Source()
         for name in locks:
