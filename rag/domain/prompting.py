@@ -53,6 +53,9 @@ _UNSEEN = re.compile(
 )
 
 
+_CITATION = re.compile(r"[ \t]*\[\d{1,3}\]")
+
+
 def neutralise(text: str) -> str:
     """`text` without unseen characters, and with the special tokens of chat models and the fence around sources broken
     by a blank, so that they are words like any other."""
@@ -126,7 +129,8 @@ def _turns(history: Sequence[Message]) -> tuple[Message, ...]:
         if asked.role is Role.USER and answered.role is Role.ASSISTANT:
             pairs += [
                 replace(asked, content=neutralise(asked.content)),
-                replace(answered, content=neutralise(answered.content)),
+                # Its numbers were those of another question's sources.
+                replace(answered, content=_CITATION.sub("", neutralise(answered.content))),
             ]
     return tuple(pairs)
 

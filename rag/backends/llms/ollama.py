@@ -1,6 +1,5 @@
 """A model served by Ollama, over its own HTTP API: streamed NDJSON, never truncated in silence."""
 
-import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,13 +12,18 @@ from rag.backends.llms.wire import (
     as_count,
     as_object,
     as_text,
+    beyond,
     client,
+    empty_answer,
+    failed_mid_stream,
     failures,
-    known_error,
+    interrupted,
     lines,
+    parse,
     read_error,
-    slow_start,
+    refused,
     token_bound,
+    waiting_for_headers,
 )
 from rag.domain.errors import Permanent, RagError, Retryable
 from rag.domain.types import Delta, Prompt, StopReason
@@ -29,12 +33,12 @@ LEAST_VERSION = (0, 17, 1)
 ASK_SECONDS = 10.0  # for what needs no model: lists and versions
 IDLE_SECONDS = 60.0
 KEEP_ALIVE = "30m"  # loading a model again costs more than keeping it
-_PIECES_PER_TOKEN = 2  # a server that ignores num_predict is cut off after this many lines per token allowed
-_CHARACTERS_PER_TOKEN = 64
 
 
 class OllamaLLM(LLM):
     """The model `name` at `url`, whose `digest` was pinned when it was chosen."""
+
+    provider = "ollama"
 
     def __init__(
         self,
@@ -62,11 +66,8 @@ class OllamaLLM(LLM):
             async with client(self.url) as http:
                 request = http.build_request("POST", "/api/chat", json=self._body(prompt, max_tokens))
                 # Ollama sends its headers with the first token: the budget counts from here.
-                request.extensions["timeout"]["read"] = self.first_token_seconds
-                try:
+                async with waiting_for_headers(self.first_token_seconds):
                     response = await http.send(request, stream=True)
-                except httpx.ReadTimeout as error:
-                    raise slow_start(self.first_token_seconds) from error
                 try:
                     if response.status_code != httpx.codes.OK:
                         raise await self._refused(response)
@@ -99,32 +100,22 @@ class OllamaLLM(LLM):
             )
         if status in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}:
             return Retryable("The language model is busy: its queue is full. Try again in a minute.")
-        if known := known_error(said):
-            return known
-        if response.is_redirect:
-            return Permanent(
-                "The language model's address leads elsewhere, which is not followed. Correct the address."
-            )
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            return Permanent("The language model's server does not let Footnote in. Check its access settings.")
-        if response.is_client_error:
-            return Permanent(f"The language model's server refused the request (HTTP {status}). Its log says why.")
-        return Retryable(f"The language model's server failed (HTTP {status}). Its log says why; then try again.")
+        return refused(response, said)
 
     async def _deltas(self, response: httpx.Response, max_tokens: int) -> AsyncGenerator[Delta, None]:
         written = thought = pieces = 0
         wire = lines(response, first_seconds=self.first_token_seconds, idle_seconds=self.idle_seconds)
         async with aclosing(wire) as received:
             async for line in received:
-                data = _parse(line)
+                data = parse(line)
                 if "error" in data:
-                    raise _mid_stream(as_text(data["error"]))
+                    raise failed_mid_stream(as_text(data["error"]))
                 message = as_object(data.get("message"))
                 text, thinking = as_text(message.get("content")), as_text(message.get("thinking"))
                 written, thought, pieces = written + len(text), thought + len(thinking), pieces + 1
                 if data.get("done") is True:
                     if not (written or text.strip()):
-                        raise _empty(thought)
+                        raise empty_answer(thought=thought)
                     yield Delta(
                         text=text,
                         thinking=thinking,
@@ -135,34 +126,10 @@ class OllamaLLM(LLM):
                     return
                 if text or thinking:
                     yield Delta(text=text, thinking=thinking)
-                if pieces > max_tokens * _PIECES_PER_TOKEN or written + thought > max_tokens * _CHARACTERS_PER_TOKEN:
+                if beyond(max_tokens, pieces=pieces, characters=written + thought):
                     yield Delta(stop=StopReason.LENGTH)
                     return
-        raise Retryable("The language model's answer was interrupted before its end. What was written so far is kept.")
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        raise Retryable(
-            "The language model's answer arrived damaged and was stopped. What was written so far is kept."
-        ) from None
-    return as_object(data)
-
-
-def _mid_stream(said: str) -> RagError:
-    return known_error(said) or Retryable(
-        "The language model failed in the middle of its answer. What was written so far is kept; its log says why."
-    )
-
-
-def _empty(thought: int) -> RagError:
-    if thought:
-        return Permanent(
-            "The model spent its whole answer on thinking and wrote nothing. Choose another model, or allow longer answers."
-        )
-    return Retryable("The language model answered with nothing at all. Ask again.")
+        raise interrupted()
 
 
 async def list_models(url: str) -> list[ModelInfo]:

@@ -6,6 +6,7 @@ takes seconds, and closing the call's own client is what tells the server to sto
 """
 
 import asyncio
+import json
 import logging
 import math
 import re
@@ -15,7 +16,7 @@ from typing import Any, cast
 
 import httpx
 
-from rag.domain.errors import Permanent, Retryable
+from rag.domain.errors import Permanent, RagError, Retryable
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,16 @@ def failures() -> Iterator[None]:
         raise Permanent("The language model's address is not a web address. Correct it in the settings.") from error
     except httpx.TransportError as error:
         raise Retryable("The connection to the language model broke off. What was written so far is kept.") from error
+
+
+@asynccontextmanager
+async def waiting_for_headers(seconds: float) -> AsyncIterator[None]:
+    """Bounds the wait for a response to begin; raises `Retryable` beyond `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise slow_start(seconds) from None
 
 
 async def lines(response: httpx.Response, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[bytes, None]:
@@ -128,6 +139,64 @@ def known_error(said: str) -> Permanent | None:
     if _NO_MEMORY.search(said):
         return Permanent("The machine has too little free memory for this model. Choose a smaller one.")
     return None
+
+
+def refused(response: httpx.Response, said: str) -> RagError:
+    """What to raise for an answer that is not a stream, by its status and its error text `said`."""
+    status = response.status_code
+    if status in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}:
+        return Retryable("The language model is busy: its queue is full. Try again in a minute.")
+    if known := known_error(said):
+        return known
+    if response.is_redirect:
+        return Permanent("The language model's address leads elsewhere, which is not followed. Correct the address.")
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        return Permanent("The language model's server does not let Footnote in. Check its access settings.")
+    if response.is_client_error:
+        return Permanent(f"The language model's server refused the request (HTTP {status}). Its log says why.")
+    return Retryable(f"The language model's server failed (HTTP {status}). Its log says why; then try again.")
+
+
+def failed_mid_stream(said: str) -> RagError:
+    """What to raise for an error that arrived after the answer had begun."""
+    log.warning("model server failed in mid-answer: %s", re.sub(r"[^\x20-\x7e]+", " ", said[:300]))
+    return known_error(said) or Retryable(
+        "The language model failed in the middle of its answer. What was written so far is kept; its log says why."
+    )
+
+
+def interrupted() -> Retryable:
+    """What to raise for a stream that ends without saying that it is done."""
+    return Retryable("The language model's answer was interrupted before its end. What was written so far is kept.")
+
+
+def empty_answer(*, thought: int) -> RagError:
+    """What to raise for an answer without text, after `thought` characters of thinking."""
+    if thought:
+        return Permanent(
+            "The model spent its whole answer on thinking and wrote nothing. Choose another model, or allow longer "
+            "answers."
+        )
+    return Retryable("The language model answered with nothing at all. Ask again.")
+
+
+_PIECES_PER_TOKEN = 2
+_CHARACTERS_PER_TOKEN = 64
+
+
+def beyond(max_tokens: int, *, pieces: int, characters: int) -> bool:
+    """Whether a server went so far beyond `max_tokens` that it must be ignoring the limit."""
+    return pieces > max_tokens * _PIECES_PER_TOKEN + 8 or characters > max_tokens * _CHARACTERS_PER_TOKEN
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """The JSON object in `line`."""
+    try:
+        return as_object(json.loads(line))
+    except (ValueError, RecursionError):
+        raise Retryable(
+            "The language model's answer arrived damaged and was stopped. What was written so far is kept."
+        ) from None
 
 
 def as_object(value: Any) -> dict[str, Any]:

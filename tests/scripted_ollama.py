@@ -1,0 +1,412 @@
+"""An Ollama that says what it is told: its real HTTP protocol, its real error bodies, its worst moods.
+
+In tests: `with ScriptedOllama(mood="ok") as server: server.url`. By hand: `python -m tests.scripted_ollama --mood ok`.
+Every mood is also a model (`scripted-hang:latest`), so that one server can show them all. The mood `ok` composes its answer
+from the sources of the prompt: the first sentence of the first and of the second, each cited, in pieces that split markers.
+"""
+
+import argparse
+import hashlib
+import html
+import json
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, ClassVar
+
+from rag.domain.prompting import REFUSAL
+from rag.domain.sentences import sentences
+
+VERSION = "0.20.1"
+_SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
+_XSS = (
+    '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'"> '
+    '<div hx-get="/sign-out/" hx-trigger="load" hx-on:click="alert(1)">press</div> '
+    "[link](javascript:alert(1)) ![pixel](http://elsewhere.example/p.gif) </article><!-- [1]."
+)
+
+Step = str | float | dict[str, Any] | bytes  # text to say, seconds to wait, fields of a line, raw bytes
+
+
+def cited_answer(messages: list[dict[str, str]]) -> str:
+    """The first sentences of the first two sources in a prompt, each with its citation."""
+    offered = _SOURCE.findall("\n".join(message["content"] for message in messages))
+    found = []
+    for number, text in offered[:2]:
+        start, end = sentences(text)[0]
+        sentence = html.unescape(" ".join(text[start:end].split())).rstrip(".")
+        found.append(f"{sentence} [{number}].")
+    return " ".join(found) or REFUSAL
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text in uneven pieces that cut words and citation markers."""
+    sizes = (3, 1, 5, 2, 7, 1, 4)
+    at = turn = 0
+    while at < len(text):
+        yield text[at : at + sizes[turn % len(sizes)]]
+        at += sizes[turn % len(sizes)]
+        turn += 1
+
+
+def _ok(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from pieces(cited_answer(messages))
+
+
+def _slowly(messages: list[dict[str, str]]) -> Iterator[Step]:
+    for piece in pieces(cited_answer(messages)):
+        yield 0.1
+        yield piece
+
+
+def _slow_first_token(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield 3600.0
+    yield from _ok(messages)
+
+
+def _hang(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield "The answer begins "
+    yield 3600.0
+
+
+def _error_mid_stream(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield "The answer begins "
+    yield b'{"error":"an error was encountered while running the model: unexpected EOF"}\n'
+    yield {"end": "silently"}
+
+
+def _truncated_json(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield "The answer begins "
+    yield b'{"model":"scripted","message":{"role":"assis\n'
+    yield {"end": "silently"}
+
+
+def _no_done(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield "The answer begins "
+    yield {"end": "silently"}
+
+
+def _length(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from pieces(cited_answer(messages)[:40])
+    yield {"done_reason": "length"}
+
+
+def _thinking_only(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield {"message": {"role": "assistant", "content": "", "thinking": "Let me think about this. "}}
+    yield {"message": {"role": "assistant", "content": "", "thinking": "I think on."}}
+    yield {"done_reason": "length"}
+
+
+def _thinking(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield {"message": {"role": "assistant", "content": "", "thinking": "Let me think about this."}}
+    yield from _ok(messages)
+
+
+def _wrong_citations(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from pieces("The first claim [47]. The second claim [Source 98][0]. In [2024] a third [1].")
+
+
+def _xss(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from pieces(_XSS)
+
+
+def _endless(messages: list[dict[str, str]]) -> Iterator[Step]:
+    while True:
+        yield "and so on "
+
+
+def _long_line(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield b'{"message":{"content":"'
+    for _ in range(64):
+        yield b"x" * 65536
+    yield {"end": "silently"}
+
+
+def _refuses(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from pieces(REFUSAL)
+
+
+def _empty(messages: list[dict[str, str]]) -> Iterator[Step]:
+    yield from ()
+
+
+STREAMS: dict[str, Callable[[list[dict[str, str]]], Iterator[Step]]] = {
+    "ok": _ok,
+    "slowly": _slowly,
+    "slow_first_token": _slow_first_token,
+    "hang": _hang,
+    "error_mid_stream": _error_mid_stream,
+    "truncated_json": _truncated_json,
+    "no_done": _no_done,
+    "length": _length,
+    "thinking": _thinking,
+    "thinking_only": _thinking_only,
+    "wrong_citations": _wrong_citations,
+    "xss": _xss,
+    "endless": _endless,
+    "long_line": _long_line,
+    "refuses": _refuses,
+    "empty": _empty,
+}
+# Answers that are no stream: status and the body that Ollama sends with it.
+REFUSALS: dict[str, tuple[int, str]] = {
+    "queue_full": (503, "server busy, please try again.  maximum pending requests exceeded"),
+    "missing": (404, "model '{model}' not found"),
+    "too_long": (400, "the input length exceeds the context length"),
+    "no_memory": (500, "model requires more system memory (5.6 GiB) than is available (3.1 GiB)"),
+    "broken": (500, "llama runner process has terminated: exit status 2"),
+}
+MOODS = (*STREAMS, *REFUSALS)
+
+
+class ScriptedOllama:
+    """A running server; `requests` holds the body of every chat, `aborted` counts streams whose reader went away."""
+
+    def __init__(self, mood: str = "ok", *, port: int = 0, version: str = VERSION) -> None:
+        if mood not in MOODS:
+            raise ValueError(f"no such mood: {mood}")
+        self.mood = mood
+        self.version = version
+        self.requests: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.aborted = 0
+        self.digests = {name: _digest(name) for name in self.names()}
+        self.remote: set[str] = set()
+        self._closing = threading.Event()
+        self._server = _Server(("127.0.0.1", port), self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def model(self) -> str:
+        """A model that answers in this server's mood."""
+        return "scripted:latest"
+
+    @property
+    def digest(self) -> str:
+        return self.digests[self.model]
+
+    @staticmethod
+    def names() -> list[str]:
+        return ["scripted:latest", *(f"scripted-{mood}:latest" for mood in MOODS)]
+
+    def mood_of(self, model: str) -> str:
+        """The mood that a model's name asks for, otherwise the server's."""
+        named = model.removesuffix(":latest").removeprefix("scripted-")
+        return named if named in MOODS else self.mood
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps; whether the server is being closed meanwhile."""
+        return self._closing.wait(seconds)
+
+    def wait_until_aborted(self, seconds: float = 2.0) -> bool:
+        """Whether a reader went away within `seconds`."""
+        end = time.monotonic() + seconds
+        while not self.aborted and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.aborted > 0
+
+    def __enter__(self) -> "ScriptedOllama":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], script: ScriptedOllama) -> None:
+        self.script = script
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that goes away is part of the play."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    _get: ClassVar[dict[str, str]] = {"/api/version": "_version", "/api/tags": "_tags", "/api/ps": "_running"}
+    _post: ClassVar[dict[str, str]] = {"/api/chat": "_chat", "/api/show": "_show"}
+
+    def do_GET(self) -> None:
+        self.server.script.paths.append(self.path)
+        getattr(self, self._get.get(self.path, "_unknown"))()
+
+    def do_POST(self) -> None:
+        self.server.script.paths.append(self.path)
+        self._body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        getattr(self, self._post.get(self.path, "_unknown"))()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+    def _json(self, status: int, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _unknown(self) -> None:
+        self._json(404, {"error": "404 page not found"})
+
+    def _version(self) -> None:
+        self._json(200, {"version": self.server.script.version})
+
+    def _running(self) -> None:
+        self._json(200, {"models": []})
+
+    def _tags(self) -> None:
+        script = self.server.script
+        entries = []
+        for name, digest in script.digests.items():
+            entry: dict[str, Any] = {
+                "name": name,
+                "model": name,
+                "modified_at": _now(),
+                "size": 1_321_098_329,
+                "digest": digest,
+                "details": _DETAILS,
+            }
+            if name in script.remote:
+                entry |= {"remote_model": name, "remote_host": "https://ollama.com:443", "size": 384}
+            entries.append(entry)
+        self._json(200, {"models": entries})
+
+    def _show(self) -> None:
+        model = str(self._body.get("model", ""))
+        if model not in self.server.script.digests:
+            return self._json(404, {"error": f"model '{model}' not found"})
+        info = {"general.architecture": "llama", "llama.context_length": 131072}
+        shown = {"license": "", "modelfile": f"FROM {model}", "parameters": "", "template": "{{ .Prompt }}"}
+        return self._json(200, {**shown, "details": _DETAILS, "model_info": info, "capabilities": ["completion"]})
+
+    def _chat(self) -> None:
+        script = self.server.script
+        script.requests.append(self._body)
+        model = str(self._body.get("model", ""))
+        mood = script.mood_of(model)
+        if model not in script.digests:
+            mood = "missing"
+        if mood in REFUSALS:
+            status, sentence = REFUSALS[mood]
+            return self._json(status, {"error": sentence.format(model=model)})
+        try:
+            self._stream(model, STREAMS[mood](self._body["messages"]))
+        except OSError:
+            script.aborted += 1
+            self.close_connection = True
+        return None
+
+    def _stream(self, model: str, steps: Iterator[Step]) -> None:
+        done: dict[str, Any] = {"done_reason": "stop"}
+        begun = False
+        pieces_said = 0
+        for step in steps:
+            if isinstance(step, float):
+                if self._pause(step):
+                    self.close_connection = True
+                    return
+                continue
+            if isinstance(step, dict) and "end" in step:
+                # As a crashed process leaves it: no last line, no end of the chunked body.
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_WR)
+                return
+            if isinstance(step, dict) and "done_reason" in step:
+                done = step
+                continue
+            if not begun:
+                self._begin()
+                begun = True
+            if isinstance(step, bytes):
+                self._chunk(step)
+                continue
+            said = step if isinstance(step, dict) else {"message": {"role": "assistant", "content": step}}
+            pieces_said += 1
+            self._line({"model": model, "created_at": _now(), **said, "done": False})
+        if not begun:
+            self._begin()
+        prompt = sum(len(message["content"].split()) for message in self._body["messages"])
+        last = {"model": model, "created_at": _now(), "message": {"role": "assistant", "content": ""}, "done": True}
+        counts = {"prompt_eval_count": prompt, "prompt_eval_duration": 5_000_000, "eval_count": pieces_said}
+        self._line({**last, **done, "total_duration": 9_000_000, "load_duration": 1_000_000, **counts})
+        self._chunk(b"")
+
+    def _pause(self, seconds: float) -> bool:
+        """Waits; whether the server is closing. Raises OSError when the reader goes away meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                raise ConnectionResetError("the reader went away")
+            if self.server.script.wait(min(left, 0.02)):
+                return True
+        return False
+
+    def _begin(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _line(self, value: dict[str, Any]) -> None:
+        self._chunk(json.dumps(value).encode() + b"\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.wfile.flush()
+
+
+_DETAILS = {
+    "parent_model": "",
+    "format": "gguf",
+    "family": "llama",
+    "families": ["llama"],
+    "parameter_size": "1.2B",
+    "quantization_level": "Q8_0",
+}
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serves Ollama's protocol with scripted answers.")
+    parser.add_argument("--port", type=int, default=11434)
+    parser.add_argument("--mood", choices=MOODS, default="ok")
+    given = parser.parse_args()
+    with ScriptedOllama(given.mood, port=given.port) as server:
+        print(f"Ollama, scripted ({given.mood}), on {server.url}. Stop with Ctrl-C.")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == "__main__":
+    main()
