@@ -158,13 +158,17 @@
       if (!last.previousSibling && !piece.previousElementSibling) last.textContent = last.textContent.trimStart();
     }
 
-    // A finished sentence takes the place of the piece, or of the same sentence when it is checked late.
+    // A finished sentence takes the place of the whole piece (the server sends again what was written after it), or of
+    // itself when it is said twice.
     settle(html) {
       const sentence = fragment(html).firstElementChild;
       const piece = this.piece();
       if (!sentence) return;
       const before = this.article.querySelector(`[data-prose] [data-ordinal="${CSS.escape(sentence.dataset.ordinal)}"]`);
-      if (before) return before.replaceWith(sentence);
+      if (before) {
+        piece?.replaceChildren();
+        return before.replaceWith(sentence);
+      }
       if (!piece) return;
       const next = document.createElement("span");
       next.dataset.piece = "";
@@ -557,6 +561,6 @@
   openStreams();
   all(".composer__text").forEach(grow);
   if (document.getElementById("thread")?.lastElementChild && !window.location.hash && composer()) toEnd();
-  const mark = document.querySelector("#mark, [data-first-mark]");
-  if (mark && !window.location.hash) mark.scrollIntoView({ block: "center" });
+  const mark = document.querySelector("#mark, .text > * > mark");
+  if (mark && !window.location.hash) mark.scrollIntoView({ block: "center" }); // the text under a picture is folded away: its mark has no place yet
 })();

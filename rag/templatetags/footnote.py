@@ -1,5 +1,6 @@
 """What the templates compute for themselves: icons, excerpts, which sources an answer cites. No database is read."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,14 @@ register = template.Library()
 
 IN_WORK = frozenset({"queued", "reading", "indexing", "embedding"})
 BEFORE_MARK = 100  # characters shown before the first marked word: about two lines of the evidence panel
+BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
+SECTIONS = {
+    **dict.fromkeys(("ask", "conversation", "conversation_delete", "answer"), "ask"),
+    **dict.fromkeys(("collections", "collection", "collection_delete"), "collections"),
+    **dict.fromkeys(("document", "document_delete", "page"), "collections"),
+    **dict.fromkeys(("people", "user_create", "team_create"), "people"),
+    "models": "models",
+}
 EXCERPT = 300  # characters shown of a passage until the reader asks for the rest: about six lines
 
 
@@ -66,36 +75,43 @@ def verdicts(answer: Any) -> list[dict[str, str]]:
 
 @register.filter
 def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
-    """A window of a passage around its first marked words, cut at spaces, with an ellipsis where words are left out."""
+    """The window of a passage with most of its marked words, cut at spaces, with an ellipsis where words are left out."""
     parts = list(parts)
     whole = "".join(str(_value(part, "text")) for part in parts)
-    if len(whole) <= EXCERPT:
-        return [{"text": _value(part, "text"), "mark": _value(part, "mark")} for part in parts]
-    first, position = 0, 0
+    marks: list[tuple[int, int]] = []
+    position = 0
     for part in parts:
+        length = len(_value(part, "text"))
         if _value(part, "mark"):
-            first = position
-            break
-        position += len(_value(part, "text"))
-    start = min(max(0, first - BEFORE_MARK), len(whole) - EXCERPT)
-    if start > 0:
-        start = whole.find(" ", start) + 1
-    end = start + EXCERPT
-    if end < len(whole):
-        end = max(whole.rfind(" ", start, end), start + 1)
+            marks.append((position, position + length))
+        position += length
+    start, end = _window(whole, marks)
     shown: list[dict[str, Any]] = []
     position = 0
     for part in parts:
-        text, mark = str(_value(part, "text")), bool(_value(part, "mark"))
+        text = str(_value(part, "text"))
         piece = text[max(0, start - position) : max(0, end - position)]
         position += len(text)
         if piece:
-            shown.append({"text": piece, "mark": mark})
+            shown.append({"text": piece, "mark": bool(_value(part, "mark"))})
+    before = [{"text": "… ", "mark": False}] if start else []
+    after = [{"text": " …", "mark": False}] if end < len(whole) else []
+    return before + shown + after
+
+
+def _window(whole: str, marks: list[tuple[int, int]]) -> tuple[int, int]:
+    """Where the excerpt of `whole` starts and ends; the first of several windows with as many marked characters wins."""
+    if len(whole) <= EXCERPT:
+        return 0, len(whole)
+    starts = [0] + [min(max(0, start - BEFORE_MARK), len(whole) - EXCERPT) for start, _end in marks]
+    gains = [sum(max(0, min(end, at + EXCERPT) - max(start, at)) for start, end in marks) for at in starts]
+    start = starts[gains.index(max(gains))]
     if start > 0:
-        shown.insert(0, {"text": "… ", "mark": False})
+        start = whole.find(" ", start) + 1
+    end = min(start + EXCERPT, len(whole))
     if end < len(whole):
-        shown.append({"text": " …", "mark": False})
-    return shown
+        end = max(whole.rfind(" ", start, end), start + 1)
+    return start, end
 
 
 @register.filter
@@ -142,3 +158,32 @@ def longest(timings: Iterable[tuple[str, float]]) -> int:
 def words(text: str) -> list[str]:
     """The words of `text`, for loops over a few fixed names."""
     return text.split()
+
+
+@register.filter
+def blocks(parts: Iterable[Any]) -> list[dict[str, Any]]:
+    """A page's text as headings and paragraphs to be shown, each with its marked and unmarked pieces.
+
+    `heading` is 0 for a paragraph, else the level for HTML, from 2: the page's own title is the first.
+    """
+    found: list[dict[str, Any]] = []
+    fresh = True
+    for part in parts:
+        level, mark = int(_value(part, "heading")), bool(_value(part, "mark"))
+        heading = min(level + 1, 6) if level else 0
+        for number, text in enumerate(BLANK_LINE.split(str(_value(part, "text")))):
+            fresh = fresh or number > 0
+            if not text.strip():
+                continue
+            if fresh or found[-1]["heading"] != heading:
+                found.append({"heading": heading, "parts": []})
+            found[-1]["parts"].append({"text": text, "mark": mark})
+            fresh = False
+    return found
+
+
+@register.simple_tag(takes_context=True)
+def section(context: template.Context) -> str:
+    """The part of the site that the current address belongs to, for the navigation; "" for none."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    return SECTIONS.get(match.url_name, "") if match is not None else ""
