@@ -71,7 +71,7 @@ async def _refuse(send: Send, limit: int) -> None:
         "content-length": str(len(body)),
         "content-security-policy": policy,
         "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
+        "referrer-policy": "same-origin",
         "cache-control": "no-store, private",
         "connection": "close",
     }

@@ -11,7 +11,7 @@ TOP = 5  # passages looked at
 # A passage answers by likeness of meaning, or by carrying the question's words, or by some of both.
 COSINE_WEIGHT = 0.6
 COVERAGE_WEIGHT = 0.4
-ENOUGH = 0.42
+ENOUGH = 0.41
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ _LONGEST_LIST = 500  # an introduction with the list that it announces
 _SHORT_WORDS = 4
 _SAME = 0.8  # share of words from which two sentences say the same
 _FULL_LENGTH = 20  # content words beyond which length says no more
+_FOOTER = re.compile(r"\b(?:page \d+ (?:of|/) \d+|seite \d+ (?:von|/) \d+)\b", re.IGNORECASE)
+_LONGEST_FOOTER = 200  # code points; a sentence that speaks of "page 3 of 7" has a full stop and more words
 _UNKNOWN_IDF = 6.0  # a term of which nothing is known is taken for a rare one
 
 
@@ -69,7 +71,18 @@ class Weights:
 
 def candidates(sources: Sequence[Source]) -> list[Candidate]:
     """Every stretch of `sources` that may be quoted, in order: what a caller embeds to give `cosines`."""
-    return [candidate for index, source in enumerate(sources) for candidate in _of(index, source.text)]
+    return [
+        candidate
+        for index, source in enumerate(sources)
+        for candidate in _of(index, source.text)
+        if not _is_furniture(candidate.text, source.heading)
+    ]
+
+
+def _is_furniture(text: str, heading: Sequence[str]) -> bool:
+    """A heading of the passage, or a page's header or footer: it stands there for orientation and answers nothing."""
+    words = " ".join(text.split())
+    return words in heading or (len(words) < _LONGEST_FOOTER and _FOOTER.search(words) is not None)
 
 
 def _of(index: int, text: str) -> Iterator[Candidate]:

@@ -83,7 +83,9 @@ class World:
 
 @pytest.fixture
 def world(add_text: AddText) -> World:
-    people = {name: User.objects.create_user(username=name, password="x") for name in ACTORS if name not in {"anonymous"}}
+    people = {
+        name: User.objects.create_user(username=name, password="x") for name in ACTORS if name not in {"anonymous"}
+    }
     User.objects.filter(pk=people["administrator"].pk).update(is_superuser=True, is_staff=True)
     guest = User.objects.create_user(username="guest", password="x")
     team, foreign = Team.objects.create(name="Team"), Team.objects.create(name="Foreign")
@@ -99,7 +101,9 @@ def world(add_text: AddText) -> World:
     second = Team.objects.create(name="Second")
     Membership.objects.create(team=second, user=people["manager"], role=Role.MANAGER)
     Grant.objects.create(collection=collection, team=second, role=Role.MANAGER)
-    document = add_text(people["manager"], collection, "hours.pdf", one_page_pdf("The desk is open from eight to five."))
+    document = add_text(
+        people["manager"], collection, "hours.pdf", one_page_pdf("The desk is open from eight to five.")
+    )
     thread = Conversation.objects.create(owner=people["reader"], title="Hours")
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)

@@ -101,7 +101,16 @@ def test_nothing_in_the_product_names_a_host_to_fetch_from() -> None:
     """P8: no address of another machine in code, templates or scripts, comments and tests aside."""
     import re
 
-    allowed = ("127.0.0.1", "localhost", "footnote.example", "www.w3.org", "schemas.", "purl.org", "ns.adobe.com", "://{")
+    allowed = (
+        "127.0.0.1",
+        "localhost",
+        "footnote.example",
+        "www.w3.org",
+        "schemas.",
+        "purl.org",
+        "ns.adobe.com",
+        "://{",
+    )
     for folder, pattern in (("core", "*.py"), ("rag", "*.py"), ("templates", "*.html"), ("static", "*.[jc]s*")):
         for path in (ROOT / folder).rglob(pattern):
             if "samples" in path.parts:

@@ -18,7 +18,9 @@ from rag.services import indexing, ingest, library, retrieve
 from rag.services.library import Outcome
 
 AddText = Callable[..., Document]
-LEAVE = "# Leave\n\nFull-time staff have 27 days of leave a year.\n\n## Carrying over\n\nFive days may be carried to May."
+LEAVE = (
+    "# Leave\n\nFull-time staff have 27 days of leave a year.\n\n## Carrying over\n\nFive days may be carried to May."
+)
 
 
 def titles(question: str, user: User, *collections: Collection) -> list[str]:
@@ -60,7 +62,9 @@ def test_every_chunk_is_exactly_its_stretch_of_the_page(alice: User, policies: C
         assert pages[chunk.page_from][chunk.start : chunk.end] == chunk.text
 
 
-def test_the_same_bytes_at_the_same_path_are_nothing_to_do(alice: User, policies: Collection, add_text: AddText) -> None:
+def test_the_same_bytes_at_the_same_path_are_nothing_to_do(
+    alice: User, policies: Collection, add_text: AddText
+) -> None:
     add_text(alice, policies, "leave.md", LEAVE)
     before = sorted(_stored_files())
     again = library.add_document(alice, policies, ContentFile(LEAVE.encode()), path="leave.md")

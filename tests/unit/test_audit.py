@@ -13,7 +13,9 @@ def test_an_untouched_log_verifies(alice: User) -> None:
     assert audit.verify() is None
 
 
-@pytest.mark.parametrize("change", [{"action": "other"}, {"actor_name": "bob"}, {"facts": {"number": 9}}, {"address": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"action": "other"}, {"actor_name": "bob"}, {"facts": {"number": 9}}, {"address": "x"}]
+)
 def test_a_changed_event_is_named(alice: User, change: dict[str, object]) -> None:
     events = [audit.record("test.done", actor=alice, number=number) for number in range(3)]
     AuditEvent.objects.filter(pk=events[1].pk).update(**change)

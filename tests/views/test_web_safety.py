@@ -31,13 +31,15 @@ def directives(policy: str) -> set[str]:
     return {part.strip() for part in policy.split(";")}
 
 
-@pytest.mark.parametrize("address", ["/sign-in/", "/", "/collections/", "/no-such-page/", "/components/", "/health/live/"])
+@pytest.mark.parametrize(
+    "address", ["/sign-in/", "/", "/collections/", "/no-such-page/", "/components/", "/health/live/"]
+)
 def test_every_page_carries_the_exact_policy(alice: User, as_user: SignIn, address: str) -> None:
     for client in (Client(), as_user(alice)):
         response = client.get(address)
         assert directives(response["Content-Security-Policy"]) == directives(POLICY)
         assert response["X-Content-Type-Options"] == "nosniff"
-        assert response["Referrer-Policy"] == "no-referrer"
+        assert response["Referrer-Policy"] == "same-origin"
         assert response["Cross-Origin-Opener-Policy"] == "same-origin"
         assert response["X-Frame-Options"] == "DENY"
         assert "no-store" in response["Cache-Control"]
@@ -63,7 +65,9 @@ def test_plain_http_in_a_local_network_still_signs_in(alice: User) -> None:
 
 def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     base = {**os.environ, "DJANGO_SETTINGS_MODULE": "core.settings"}
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=base | environment)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=base | environment
+    )
 
 
 @pytest.mark.once
@@ -107,7 +111,9 @@ def test_originals_are_only_ever_downloads(
     assert response["Content-Security-Policy"].startswith("sandbox")
 
 
-def test_a_stored_script_is_shown_as_words(alice: User, policies: Collection, add_text: AddText, as_user: SignIn) -> None:
+def test_a_stored_script_is_shown_as_words(
+    alice: User, policies: Collection, add_text: AddText, as_user: SignIn
+) -> None:
     document = add_text(alice, policies, "words.txt", "Words <script>window.CANARY = 1</script> & more")
     page = as_user(alice).get(reverse("page", args=[document.pk, 1, 1])).content.decode()
     assert "&lt;script&gt;window.CANARY" in page
