@@ -46,13 +46,8 @@ def cited_answer(messages: list[dict[str, str]]) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in uneven pieces that cut words and citation markers."""
-    sizes = (3, 1, 5, 2, 7, 1, 4)
-    at = turn = 0
-    while at < len(text):
-        yield text[at : at + sizes[turn % len(sizes)]]
-        at += sizes[turn % len(sizes)]
-        turn += 1
+    """The text in pieces of a few characters that cut words, and every citation marker behind its bracket."""
+    return iter(re.findall(r"[^\[]{0,4}\[|[^\[]{1,5}", text))
 
 
 def _ok(messages: list[dict[str, str]]) -> Iterator[Step]:
@@ -61,7 +56,7 @@ def _ok(messages: list[dict[str, str]]) -> Iterator[Step]:
 
 def _slowly(messages: list[dict[str, str]]) -> Iterator[Step]:
     for piece in pieces(cited_answer(messages)):
-        yield 0.1
+        yield 0.04
         yield piece
 
 

@@ -135,7 +135,7 @@ def _line_ends_unit(line: str, following: str, longest: int) -> bool:
         and not _ENDS_OPEN.search(bare)
         and bare.rsplit(" ", 1)[-1].lower() not in _OPENERS
         and following.lstrip()[:1].isupper()
-        and bare[:1].isupper()
+        and not bare[:1].islower()
     )
 
 
