@@ -459,6 +459,7 @@
     if (suggestion && ask(suggestion.value, true)) event.preventDefault();
     const sheet = document.getElementById(target.closest("[data-open-sheet]")?.dataset.openSheet);
     if (sheet && narrow.matches) sheet.showPopover();
+    target.closest("[data-dismiss]")?.closest(".message").remove();
     const zoom = target.closest("[data-zoom]");
     if (zoom) zoom.setAttribute("aria-pressed", document.querySelector("[data-sheet]").classList.toggle("sheet--large"));
   });

@@ -12,7 +12,8 @@ def site(request: HttpRequest) -> dict[str, object]:
     theme = request.COOKIES.get("theme", "auto")
     user = getattr(request, "user", None)
     return {
-        "site": {
+        # Not "site": allauth gives its own pages a variable of that name.
+        "footnote": {
             "name": "Footnote",
             "version": __version__,
             "theme": theme if theme in THEMES else "auto",
