@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
@@ -24,15 +24,17 @@ from core.registry import registry
 from core.services import create_user
 
 FOLDERS = ("originals", "tmp", "run", "index", "models", "static", "logs", "redis")
+PENDING = "samples.pending"  # in the data folder, from the first administrator until the samples are loaded
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """Who was made the first administrator; `password` only where it was generated, to be shown once."""
+    """The first administrator; a generated password is shown once."""
 
     name: str
-    password: str = ""
+    password: str = field(repr=False)
+    generated: bool
 
 
 def make_folders(data: Path) -> None:
@@ -77,35 +79,28 @@ def collect_static() -> None:
     stamp.write_text(digest.hexdigest())
 
 
-def prepare(say: Say, *, samples: bool) -> Administrator | None:
-    """Takes every step that needs the database; the administrator when this is the first start."""
+def prepare(say: Say) -> Administrator | None:
+    """Tables, static files, models; the first administrator to be made, where there is none yet.
+
+    Asking comes before the steps that take long; making comes last (`make`), so that a password is never lost.
+    """
     call_command("migrate", interactive=False, verbosity=0)
+    planned = None if User.objects.filter(is_superuser=True).exists() else plan_administrator()
     collect_static()
     for name, run in registry.preparations.items():
         say(f"Preparing: {name}")
         run()
-    pending = Path(settings.DATA_DIR) / "samples.pending"
-    administrator = first_administrator()
-    if administrator and samples:
-        pending.touch(mode=0o600)
-    if pending.exists():
-        if registry.samples is not None:
-            say("Loading the sample collection.")
-            registry.samples(User.objects.filter(is_superuser=True).earliest("pk"))
-        pending.unlink()
-    return administrator
+    return planned
 
 
-def first_administrator() -> Administrator | None:
-    """The first administrator, made from the environment, by asking or with a new password; None when there is one."""
-    if User.objects.filter(is_superuser=True).exists():
-        return None
+def plan_administrator() -> Administrator:
+    """Name and password from the environment, by asking, or made up. Raises CommandError when they will not do."""
     name = env_str("FOOTNOTE_ADMIN_NAME")
     password = env_secret("FOOTNOTE_ADMIN_PASSWORD")
     if not name and not password and sys.stdin.isatty() and sys.stdout.isatty():
         name, password = _ask()
     name = name or "admin"
-    generated = "" if password else secrets.token_urlsafe(15)
+    generated = not password
     user = User(username=name)
     try:
         user.full_clean(exclude=["password"])
@@ -116,8 +111,34 @@ def first_administrator() -> Administrator | None:
             f"The administrator {name!r} cannot be made: {' '.join(error.messages)} "
             "Set another FOOTNOTE_ADMIN_NAME or FOOTNOTE_ADMIN_PASSWORD."
         ) from error
-    create_user(None, username=name, password=password or generated, administrator=True)
-    return Administrator(name=name, password=generated)
+    return Administrator(name=name, password=password or secrets.token_urlsafe(15), generated=generated)
+
+
+def make(administrator: Administrator, *, samples: bool) -> None:
+    """Makes the first administrator and notes whether the sample collection is wanted."""
+    if samples:
+        (Path(settings.DATA_DIR) / PENDING).touch(mode=0o600)
+    create_user(None, username=administrator.name, password=administrator.password, administrator=True)
+
+
+def load_pending_samples(say: Say) -> None:
+    """Loads the sample collection where it is still to be loaded, for the first administrator."""
+    pending = Path(settings.DATA_DIR) / PENDING
+    if not pending.exists():
+        return
+    if registry.samples is not None:
+        say("Loading the sample collection.")
+        registry.samples(User.objects.filter(is_superuser=True).earliest("pk"))
+    pending.unlink()
+
+
+def introduce(administrator: Administrator) -> str:
+    """What the terminal says about the first administrator, once."""
+    if not administrator.generated:
+        return f"Sign in as {administrator.name}."
+    return (
+        f"Sign in as {administrator.name} with the password {administrator.password} (shown this once; change it soon)."
+    )
 
 
 def _ask() -> tuple[str, str]:
@@ -135,12 +156,3 @@ def _ask() -> tuple[str, str]:
         if password == getpass.getpass("The same again: "):
             return name, password
         sys.stdout.write("These were different.\n")
-
-
-def introduce(administrator: Administrator) -> str:
-    """What the terminal says about the first administrator, once."""
-    if not administrator.password:
-        return f"Sign in as {administrator.name}."
-    return (
-        f"Sign in as {administrator.name} with the password {administrator.password} (shown this once; change it soon)."
-    )

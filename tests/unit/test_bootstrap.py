@@ -95,7 +95,7 @@ def test_a_changed_lock_and_a_new_extra_are_installed_and_extras_stay(root: Path
     write_locks(root, {"requirements": [newer, tmp_path / "offered/beta-1.0-py3-none-any.whl"]})
     assert not bootstrap.is_installed(())
     bootstrap.install(())
-    run = [root / ".venv/bin/python", "-c", "import alpha; print(alpha.VERSION)"]
+    run = [str(root / ".venv/bin/python"), "-c", "import alpha; print(alpha.VERSION)"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "2.0\n"
     assert bootstrap.is_installed(("test",))
 

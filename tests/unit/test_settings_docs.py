@@ -51,7 +51,7 @@ def test_numbers_name_their_default() -> None:
             name, default = node.args[0], node.args[1]
             assert isinstance(name, ast.Constant) and isinstance(default, ast.Constant)
             cells = [cell.strip() for cell in described[str(name.value)].split("|")]
-            assert cells[1] == f"`{default.value}`", name.value
+            assert cells[1] == f"`{default.value!r}`", name.value
             checked += 1
     assert checked >= 5
 

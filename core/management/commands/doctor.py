@@ -4,6 +4,7 @@ import contextlib
 import json
 import platform
 import shutil
+import sqlite3
 import sys
 import textwrap
 import traceback
@@ -136,7 +137,7 @@ def database() -> Finding:
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
-            found = f"SQLite {connection.Database.sqlite_version}, journal mode {mode}"
+            found = f"SQLite {sqlite3.sqlite_version}, journal mode {mode}"
             healthy = mode == "wal"
         else:
             cursor.execute("SHOW server_version")
@@ -153,15 +154,15 @@ def database() -> Finding:
 def redis_queue() -> Finding:
     with contextlib.closing(redis_server.client(settings.REDIS_URL)) as client:
         try:
-            info: dict[str, Any] = client.info("server")  # type: ignore[assignment]
-            policy: dict[str, str] = client.config_get("maxmemory-policy")  # type: ignore[assignment]
+            version = client.info("server")["redis_version"]
+            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
         except redis.ResponseError as error:  # managed servers forbid CONFIG
             return Finding(State.WARN, f"answers, but cannot be asked for its policy: {error}", "Set noeviction there.")
         except redis.RedisError:
             own = not env_secret("REDIS_URL")
             return Finding(State.FAIL, "does not answer", START if own else "Start the Redis that REDIS_URL names.")
-    found = f"Redis {info['redis_version']}, {policy['maxmemory-policy']}"
-    if policy["maxmemory-policy"] != "noeviction":
+    found = f"Redis {version}, {policy}"
+    if policy != "noeviction":
         return Finding(State.WARN, f"{found}: may drop queued work", "redis-cli config set maxmemory-policy noeviction")
     return Finding(State.OK, found)
 

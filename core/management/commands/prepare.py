@@ -33,6 +33,8 @@ class Command(BaseCommand):
             return
         installation.ensure_secret_key(settings.DATA_DIR)
         self.check(display_num_errors=False)
-        administrator = installation.prepare(self.stdout.write, samples=not options["no_samples"])
+        administrator = installation.prepare(self.stdout.write)
         if administrator:
+            installation.make(administrator, samples=not options["no_samples"])
             self.stdout.write(installation.introduce(administrator))
+        installation.load_pending_samples(self.stdout.write)

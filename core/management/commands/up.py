@@ -64,7 +64,8 @@ class Command(BaseCommand):
         data: Path = settings.DATA_DIR
         installation.make_folders(data)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._stop_asked)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+                signal.signal(number, self._stop_asked)
         with contextlib.suppress(_Interrupted), single_instance(data / "run" / "up.pid"):
             require_free(host, port)
             installation.ensure_secret_key(data)
@@ -81,9 +82,14 @@ class Command(BaseCommand):
         address = settings.SITE_URL if env_str("FOOTNOTE_URL") else f"http://{_for_browsers(host)}:{port}"
         environment = environment_with({**QUIET, "FOOTNOTE_DATA": str(data), "FOOTNOTE_URL": address})
         supervisor = Supervisor(data / "logs", self.say)
+        introduction = ""  # said once, at the end, however the start ends: nobody could sign in otherwise
         try:
             self._start_redis(supervisor, environment)
-            administrator = installation.prepare(self.say, samples=samples)
+            planned = installation.prepare(self.say)
+            if planned:
+                installation.make(planned, samples=samples)
+                introduction = installation.introduce(planned)
+            installation.load_pending_samples(self.say)
             connections.close_all()
             self.interruptible = False
             (data / ADDRESS).write_text(f"{host} {port}\n")
@@ -92,8 +98,9 @@ class Command(BaseCommand):
             self._wait_until_healthy(supervisor, host, port)
             if not self.stopping:
                 self.say(f"\nFootnote is ready after {time.monotonic() - started:.0f} s: {address}")
-                if administrator:
-                    self.say(installation.introduce(administrator))
+                if introduction:
+                    self.say(introduction)
+                    introduction = ""
                 for name in registry.announcements:
                     self.say(announcement(name))
                 self.say("Ctrl-C stops everything.\n")
@@ -101,6 +108,8 @@ class Command(BaseCommand):
                 supervisor.tick(0.5)
         finally:
             self.interruptible = False
+            if introduction:
+                self.say(introduction)
             self.say("Stopping; what is unfinished goes on at the next start.")
             asked, self.stopping = self.stopping, max(self.stopping, 1)
             supervisor.stop(first=("web", "llama", *WORKERS), hurry=lambda: self.stopping > max(asked, 1))
@@ -290,7 +299,7 @@ def workers_alive(limit: int | None) -> set[str]:
         replies = current_app.control.ping(timeout=1.0, limit=limit)
     except OSError:  # Redis is being started again
         return set()
-    return {name.partition("@")[0] for reply in replies for name in reply}
+    return {name.partition("@")[0] for reply in replies or () for name in reply}
 
 
 def announcement(name: str) -> str:
