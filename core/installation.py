@@ -97,7 +97,7 @@ def plan_administrator() -> Administrator:
     """Name and password from the environment, by asking, or made up. Raises CommandError when they will not do."""
     name = env_str("FOOTNOTE_ADMIN_NAME")
     password = env_secret("FOOTNOTE_ADMIN_PASSWORD")
-    if not name and not password and sys.stdin.isatty() and sys.stdout.isatty():
+    if not name and not password and at_terminal():
         name, password = _ask()
     name = name or "admin"
     generated = not password
@@ -139,6 +139,11 @@ def introduce(administrator: Administrator) -> str:
     return (
         f"Sign in as {administrator.name} with the password {administrator.password} (shown this once; change it soon)."
     )
+
+
+def at_terminal() -> bool:
+    """True when there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _ask() -> tuple[str, str]:

@@ -2,10 +2,10 @@
 
 import getpass
 import json
-import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -65,10 +65,12 @@ def test_static_files_are_gathered_again_only_when_one_changed(
     (tmp_path / "static").mkdir()
     (tmp_path / "static/sample.css").write_text("a{}")
     gathered: list[str] = []
-    real = installation.call_command
-    monkeypatch.setattr(
-        installation, "call_command", lambda name, **options: (gathered.append(name), real(name, **options))
-    )
+
+    def counted(name: str, **options: Any) -> None:
+        gathered.append(name)
+        call_command(name, **options)
+
+    monkeypatch.setattr(installation, "call_command", counted)
     installation.collect_static()
     installation.collect_static()
     assert gathered == ["collectstatic"]
@@ -79,11 +81,10 @@ def test_static_files_are_gathered_again_only_when_one_changed(
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What the person at the terminal types, line by line."""
     typed: list[str] = []
-    for stream in (sys.stdin, sys.stdout):
-        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr(installation, "at_terminal", lambda: True)
     monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
     monkeypatch.setattr(getpass, "getpass", lambda prompt: typed.pop(0))
     yield typed

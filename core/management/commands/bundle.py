@@ -28,6 +28,7 @@ docs/air-gap.md says more.
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # it copies files; nothing has to be set up here
     help = "Writes one folder (source, wheels, weights, checksums, licences) that installs without any network."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
