@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -38,13 +39,14 @@ def _fresh_process_state(settings: LazySettings, tmp_path_factory: pytest.TempPa
 def forget_everything() -> None:
     """Empties what this process has cached."""
     rag_config.cache_clear()
-    for slot in (slots.question_embedder, slots.passage_embedder, slots.embedding_identity):
-        slot.cache_clear()  # type: ignore[attr-defined]  # functools' own
+    caches: list[Any] = [slots.question_embedder, slots.passage_embedder, slots.embedding_identity]
+    for slot in caches:
+        slot.cache_clear()
     indexing.close_readers()
     cache.clear()
 
 
-def _user(name: str, **more: bool) -> User:
+def _user(name: str, **more: Any) -> User:
     return User.objects.create_user(username=name, password=PASSWORD, **more)
 
 

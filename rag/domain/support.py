@@ -25,7 +25,7 @@ from rag.domain.sentences import sentences
 from rag.domain.words import STOPWORDS, WORD, stem, word_set
 
 _CARRIED = 0.6  # share of content words from which a sentence counts as carried
-_PARTLY = 0.3
+_PARTLY = 0.2
 _SAME_CLAIM = 0.6  # share of the other content words from which a differing value is a contradiction, not another fact
 _QUOTED = re.compile(r'"([^"]{3,400})"|“([^”"]{3,400})[”"]|„([^“”"]{3,400})[“”"]|«([^»]{3,400})»|»([^«]{3,400})«')
 _NEGATIONS = word_set(

@@ -48,6 +48,7 @@ class AnswerState(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
+EXTRACTIVE = "extractive"  # the provider of answers that no language model wrote
 RUNNING = (AnswerState.PENDING, AnswerState.ANSWERING)
 
 

@@ -20,7 +20,7 @@ from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, locate
 from rag.domain.types import Message, Role
 from rag.models import Answer, AnswerSource, Page, Sentence
-from rag.models.conversation import RUNNING, AnswerState
+from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 
 Span = tuple[int, int]
 
@@ -211,7 +211,10 @@ def _view(
 ) -> AnswerView:
     numbers = {source.number: source for source in sources}
     complete = all(source.pk in texts for source in sources if source.offered)
-    shown = [_sentence(sentence, texts, complete=complete) for sentence in sentences]
+    quotes_only = answer.provider == EXTRACTIVE
+    # The quotes are the whole answer then; the same words a second time as sentences would say nothing.
+    written = () if quotes_only else sentences
+    shown = [_sentence(sentence, texts, complete=complete) for sentence in written]
     quotes = [_quote(quote, numbers, texts) for quote in answer.quotes]
     took = (answer.finished - answer.created).total_seconds() if answer.finished else None
     return AnswerView(
@@ -220,7 +223,7 @@ def _view(
         question=answer.question,
         state=answer.state,
         is_running=answer.state in RUNNING,
-        quotes_only=answer.provider == "extractive",
+        quotes_only=quotes_only,
         sentences=shown,
         quotes=[quote for quote in quotes if quote is not None],
         sources=[_source(source, answer, sentences, texts) for source in sources],
@@ -334,11 +337,18 @@ def _page_label(source: AnswerSource) -> str:
     return _("page %(label)s") % {"label": label} if label else ""
 
 
+def _words(view: AnswerView) -> str:
+    """What the answer says, of that which its reader may see."""
+    if view.quotes_only:
+        return " ".join(quote.text for quote in view.quotes)
+    return " ".join(sentence.text for sentence in view.sentences if not sentence.hidden)
+
+
 def readable_history(reader: User, answers: Sequence[Answer]) -> list[Message]:
     """Earlier questions and answers as messages for a model, without a word that the reader may no longer see."""
     messages: list[Message] = []
     for view in views_of(answers, reader):
-        text = " ".join(sentence.text for sentence in view.sentences if not sentence.hidden)
+        text = _words(view)
         if view.state == AnswerState.FINISHED and text:
             messages.append(Message(Role.USER, view.question))
             messages.append(Message(Role.ASSISTANT, text))

@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from core.models import User
 from rag.models import Answer
+from rag.models.conversation import EXTRACTIVE
 from rag.services.answer_view import view_of
 
 _STAGES = {
@@ -37,7 +38,7 @@ def why(answer: Answer, reader: User) -> Mapping[str, Any] | None:
             "fused_rank": source.number,
             "cosine": source.cosine,
             "bm25": None,
-            "offered": source.offered and bool(answer.provider) and answer.provider != "extractive",
+            "offered": source.offered and bool(answer.provider) and answer.provider != EXTRACTIVE,
         }
         for source in answer.sources.all()
     ]

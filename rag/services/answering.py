@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -31,9 +31,9 @@ from rag.domain import citations, events, prompting, support
 from rag.domain.errors import Permanent, RagError
 from rag.domain.extracts import Quote
 from rag.domain.followups import standalone
-from rag.domain.types import Message, Source, StopReason
+from rag.domain.types import Delta, Message, Source, StopReason
 from rag.models import Answer, AnswerSource, Citation, Collection, Conversation, Sentence
-from rag.models.conversation import RUNNING, AnswerState
+from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import quoting, retrieve
 from rag.services.leases import Lease, LeaseLost
 from rag.services.models_admin import ready_llm
@@ -217,7 +217,7 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: _Written) -
     model = await ready_llm()
     if model is None:
         _compose_extract(job, written)
-        await in_db(lease.write, provider="extractive", timings=job.timings | {"total": _since(started)})
+        await in_db(lease.write, provider=EXTRACTIVE, timings=job.timings | {"total": _since(started)})
         return events.Finished() if job.quotes else events.Refused()
     refused = await _ask_model(model, job, lease, writer, written)
     await in_db(lease.write, timings=job.timings | {"total": _since(started)}, cut_off=written.cut_off)
@@ -311,46 +311,61 @@ async def _ask_model(model: LLM, job: _Job, lease: Lease, writer: Log, written: 
         dropped=prompt.dropped,
         parameters={"num_ctx": model.context_tokens, "num_predict": config.answer_tokens, "temperature": 0},
     )
-    by_number = {source.number: source for source in prompt.sources}
-    await in_db(_mark_offered, job.answer.pk, list(by_number))
-    scanner = citations.CitationScanner(by_number)
-    builder = citations.AnswerBuilder()
-
-    async def take(found: Sequence[events.Event]) -> None:
-        for event in found:
-            await _tell(writer, event)
-            if isinstance(event, events.Token):
-                job.timings.setdefault("model_first_token", _since(asked))
-                written.text += event.text
-            elif isinstance(event, events.Cited):
-                written.text += f"[{event.number}]"
-            await settle(builder.feed([event]))
-
-    async def settle(finished: Sequence[citations.AnswerSentence]) -> None:
-        for sentence in finished:
-            before = builder.text[: sentence.start]
-            paragraph = "\n" in before[len(before.rstrip()) :] or not before.strip()
-            check = support.check(sentence.text, [by_number[number].text for number in sentence.citations])
-            written.sentences.append(_Sentence(sentence.text, sentence.citations, paragraph, check))
-            await _tell(writer, _checked(len(written.sentences) - 1, written.sentences[-1]))
-
-    asked = time.perf_counter()
+    await in_db(_mark_offered, job.answer.pk, [source.number for source in prompt.sources])
+    transcript = _Transcript(prompt.sources, writer, written, job.timings)
     stream = model.stream(prompt, max_tokens=config.answer_tokens)
     try:
         async for delta in stream:
-            if delta.text:
-                await take(list(scanner.feed(delta.text)))
-            if delta.stop is StopReason.LENGTH:
-                written.cut_off = True
+            await transcript.take(delta)
     finally:
         # Not at the garbage collector's leisure: closing is what stops the model.
         await stream.aclose()
-        await take(list(scanner.finish()))
-        await settle(builder.finish())
-    job.timings["model"] = _since(asked)
+        await transcript.finish()
     if not written.text.strip():
         raise Permanent(_("The model ended without writing anything. The passages it was given are shown."))
     return prompting.is_refusal(written.text)
+
+
+class _Transcript:
+    """Turns a model's pieces into told events and checked sentences as they come."""
+
+    def __init__(self, sources: Sequence[Source], writer: Log, written: _Written, timings: dict[str, float]) -> None:
+        self._texts = {source.number: source.text for source in sources}
+        self._scanner = citations.CitationScanner(self._texts)
+        self._builder = citations.AnswerBuilder()
+        self._writer, self._written, self._timings = writer, written, timings
+        self._asked = time.perf_counter()
+
+    async def take(self, delta: Delta) -> None:
+        """The next piece."""
+        if delta.text:
+            await self._tell(self._scanner.feed(delta.text))
+        if delta.stop is StopReason.LENGTH:
+            self._written.cut_off = True
+
+    async def finish(self) -> None:
+        """What the scanner and the builder still held back; the model has ended, however it did."""
+        await self._tell(self._scanner.finish())
+        await self._settle(self._builder.finish())
+        self._timings["model"] = _since(self._asked)
+
+    async def _tell(self, found: Sequence[events.Event]) -> None:
+        for event in found:
+            await _tell(self._writer, event)
+            if isinstance(event, events.Token):
+                self._timings.setdefault("model_first_token", _since(self._asked))
+                self._written.text += event.text
+            elif isinstance(event, events.Cited):
+                self._written.text += f"[{event.number}]"
+            await self._settle(self._builder.feed([event]))
+
+    async def _settle(self, finished: Sequence[citations.AnswerSentence]) -> None:
+        for sentence in finished:
+            before = self._builder.text[: sentence.start]
+            paragraph = "\n" in before[len(before.rstrip()) :] or not before.strip()
+            check = support.check(sentence.text, [self._texts[number] for number in sentence.citations])
+            self._written.sentences.append(_Sentence(sentence.text, sentence.citations, paragraph, check))
+            await _tell(self._writer, _checked(len(self._written.sentences) - 1, self._written.sentences[-1]))
 
 
 def _checked(ordinal: int, sentence: _Sentence) -> events.Checked:
@@ -436,7 +451,7 @@ def _never_begun() -> Q:
 # --- Following
 
 
-async def follow(answer_id: UUID, *, after: str) -> AsyncIterator[tuple[str, events.Event] | None]:
+async def follow(answer_id: UUID, *, after: str) -> AsyncGenerator[tuple[str, events.Event] | None, None]:
     """The answer's events after the id `after`, to its last one; None as a sign of life while nothing happens.
 
     Ends as soon as the database says that the answer is over, also when the log was lost. The caller has checked who follows.
@@ -453,7 +468,7 @@ async def follow(answer_id: UUID, *, after: str) -> AsyncIterator[tuple[str, eve
             if entry is not None and isinstance(entry[1], events.LAST):
                 return
     finally:
-        await entries.aclose()  # type: ignore[attr-defined]  # an async generator
+        await entries.aclose()
 
 
 def is_running(answer_id: UUID) -> bool:

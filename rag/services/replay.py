@@ -8,7 +8,7 @@ Nothing here is needed afterwards: a finished answer is in the database, and a l
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -135,7 +135,7 @@ class Hub:
             return []
         return [(entry_id, from_json(json.loads(fields["e"]))) for entry_id, fields in rows]
 
-    async def follow(self, answer_id: UUID, *, after: str, pause: float) -> AsyncIterator[Entry | None]:
+    async def follow(self, answer_id: UUID, *, after: str, pause: float) -> AsyncGenerator[Entry | None, None]:
         """Entries after `after`, first from the log, then as they happen; None whenever nothing happened for `pause` seconds.
 
         Never ends by itself: the caller stops at the last event, or when the database says that the answer is over.

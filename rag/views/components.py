@@ -18,12 +18,15 @@ _TEXT = (
     "Invoices name the period that they are for."
 )
 _CHIP = Chip(1, "#", "Services agreement", "page 3", "The monthly fee is €1,450, payable by the tenth day.")
+_UNSURE = "“changes” is not in the cited passage"
+_WRONG = "The cited passage says the tenth."
+_NONE = "No source is cited."
 _SENTENCES = (
-    SentenceView(0, "The monthly fee is €1,450.", True, (_CHIP,), "supported", ""),
-    SentenceView(1, "It changes every January.", False, (_CHIP,), "partly", "“changes” is not in the cited passage"),
-    SentenceView(2, "It is due on the fifth.", True, (_CHIP,), "contradicted", "The cited passage says the tenth."),
-    SentenceView(3, "A deposit is asked for.", False, (), "unsupported", "No source is cited."),
-    SentenceView(4, "", False, (), "unchecked", "", hidden=True),
+    SentenceView(0, "The monthly fee is €1,450.", paragraph=True, chips=(_CHIP,), verdict="supported", reason=""),
+    SentenceView(1, "It changes every January.", paragraph=False, chips=(_CHIP,), verdict="partly", reason=_UNSURE),
+    SentenceView(2, "It is due on the fifth.", paragraph=True, chips=(_CHIP,), verdict="contradicted", reason=_WRONG),
+    SentenceView(3, "A deposit is asked for.", paragraph=False, chips=(), verdict="unsupported", reason=_NONE),
+    SentenceView(4, "", paragraph=False, chips=(), verdict="unchecked", reason="", hidden=True),
 )
 
 

@@ -108,6 +108,7 @@ def test_nothing_in_the_product_names_a_host_to_fetch_from() -> None:
         "www.w3.org",
         "schemas.",
         "purl.org",
+        "example.org",
         "ns.adobe.com",
         "://{",
     )

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from core.models import AuditEvent, User
 from rag.access import scope_for
+from rag.config import rag_config
 from rag.domain.errors import Permanent
 from rag.models import Chunk, Collection, Document, Extraction, IndexGeneration, IngestRun, Removal, Revision, Vector
 from rag.models.index import RunState
@@ -123,7 +124,7 @@ def test_purging_removes_rows_and_bytes(alice: User, policies: Collection, add_t
 @pytest.mark.django_db(transaction=True)
 def test_purging_deletes_the_bytes_when_it_commits(alice: User, policies: Collection, add_text: AddText) -> None:
     document = add_text(alice, policies, "leave.md", LEAVE)
-    stored = document.latest.file.name if document.latest else ""
+    stored = str(document.latest.file.name) if document.latest else ""
     assert default_storage.exists(stored)
     library.delete_document(alice, document)
     library.purge_deleted(policies.pk)
@@ -220,7 +221,7 @@ def test_a_damaged_generation_is_set_aside_and_searches_go_on(
     monkeypatch.setattr(indexing, "TAIL_MOST", 1)
     add_text(alice, policies, "leave.md", LEAVE)
     generation = IndexGeneration.objects.get(kind="vectors", current=True)
-    folder = indexing.rag_config().index_folder / str(policies.pk) / generation.folder
+    folder = rag_config().index_folder / str(policies.pk) / generation.folder
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:-7])
     indexing.close_readers()

@@ -215,28 +215,29 @@ def as_text(value: Any) -> str:
 
 
 _RUN = re.compile(r"[A-Za-z]+|[0-9]|[^\S\n]+|\n|[^\x00-\x7f]+|.", re.DOTALL)
-_LETTERS_PER_TOKEN = 4
 
 
 def token_bound(text: str) -> int:
     """A number of tokens that ordinary text does not exceed under the tokenizers of current models.
 
-    Byte-level vocabularies never take more tokens than bytes, but that is four times too many for prose and would leave
-    most of a small context empty. So by kind of run: a word takes one token and one more for every four letters beyond the
-    first three; a digit, a mark and a line break one each; a run of blanks one more only beyond the first blank, which
-    belongs to the word after it; letters beyond ASCII one for every two bytes. Measured against a vocabulary of 49,152,
-    smaller than today's models have, which therefore splits more.
+    Why not bytes, which no tokenizer exceeds: that is four times too many for prose, and would leave most of a small context
+    empty. So by kind of run: a word takes one token, two beyond three letters, and one more for every two beyond six; a
+    digit, a mark and a line break one each; blanks one only beyond the first, which belongs to the word behind it; three
+    for four bytes beyond ASCII; and a twentieth of it all. Measured against an English vocabulary of 49,152, which splits other languages far more
+    than the larger vocabularies of the models in use: English prose and contracts are over-counted by three quarters,
+    German, Spanish, Romanian, Turkish, Vietnamese, Thai and Chinese by a seventh to a quarter, Arabic, Greek, Hindi and
+    Russian by a half to three quarters; of 2,640 passages in twelve languages three were under-counted, by one percent.
     """
     total = 0
     for match in _RUN.finditer(text):
         run = match.group()
         first = run[0]
-        if first.isascii() and first.isalpha():
-            total += 1 + max(0, len(run) - 3 + _LETTERS_PER_TOKEN - 1) // _LETTERS_PER_TOKEN
+        if not first.isascii():
+            total += math.ceil(len(run.encode("utf-8", "surrogatepass")) * 0.75)
+        elif first.isalpha():
+            total += 1 + (len(run) > 3) + max(0, math.ceil((len(run) - 6) / 2))
         elif first.isspace() and first != "\n":
-            total += 0 if len(run) == 1 else 1
-        elif first.isascii():
-            total += 1
+            total += len(run) > 1
         else:
-            total += math.ceil(len(run.encode("utf-8")) / 2)
-    return total
+            total += 1
+    return math.ceil(total * 1.05)
