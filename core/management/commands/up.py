@@ -215,7 +215,7 @@ def llama_program(model: Path, environment: dict[str, str]) -> tuple[Program, di
     key.write_text(secrets.token_urlsafe(32) + "\n")
     # By its name only: the site does not import the product.
     command = [sys.executable, "-m", "rag.backends.llms.llamacpp_server", "--model", str(model.expanduser())]
-    command += ["--port", str(port), "--key-file", str(key)]
+    command += ["--port", str(port), "--key-file", str(key), "--context", str(settings.RAG["CONTEXT_TOKENS"])]
     reach = {"FOOTNOTE_LLAMA_URL": f"http://127.0.0.1:{port}", "FOOTNOTE_LLAMA_KEY_FILE": str(key)}
     return Program(name="llama", command=command, environment=environment), reach
 
