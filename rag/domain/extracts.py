@@ -162,13 +162,14 @@ def rank_sentences(
             source = sources[at]
             standing = frozenset(content_stems(f"{source.title} {' '.join(source.heading)}"))
             before: frozenset[str] = frozenset()
+            under: frozenset[str] = frozenset()  # the last heading
             nth = 0
         own = frozenset(content_stems(candidate.text))
         nth += 1
         score = (
             worth[at]
             + weights.coverage * _coverage(terms, own)
-            + weights.context * _coverage(terms, own | before | standing)
+            + weights.context * _coverage(terms, own | before | under | standing)
             + weights.length * min(1.0, log1p(len(own)) / log1p(_FULL_LENGTH))
             + weights.opening / nth
             - weights.fragment * candidate.fragment
@@ -179,6 +180,8 @@ def rank_sentences(
             score += weights.cosine * float(cosines[place])
         quotes.append(Quote(source.number, candidate.start, candidate.end, candidate.text, score))
         before = own
+        if candidate.fragment:
+            under = own
     return sorted(quotes, key=lambda quote: -quote.score)
 
 
