@@ -18,11 +18,13 @@ from rag.access import principal_of
 from rag.domain.events import Checked
 from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, locate
-from rag.domain.types import Message, Role
+from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 
 Span = tuple[int, int]
+
+HISTORY_TURNS = 3  # earlier questions and answers that a model is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +337,40 @@ def _title(source: AnswerSource) -> str:
 def _page_label(source: AnswerSource) -> str:
     label = source.page_label
     return _("page %(label)s") % {"label": label} if label else ""
+
+
+def offered_sources(answer: Answer, reader: User) -> list[Source] | None:
+    """The passages that the model was given, as they were; None when the reader may not see all of them."""
+    pinned = list(AnswerSource.objects.filter(answer=answer, offered=True).select_related("document"))
+    texts = _readable_texts(pinned, reader)
+    if any(source.pk not in texts or source.document is None for source in pinned):
+        return None
+    return [_as_source(source, texts[source.pk].text) for source in pinned]
+
+
+def _as_source(pinned: AnswerSource, text: str) -> Source:
+    document = pinned.document
+    if document is None:
+        raise ValueError("a source whose document is gone has no words")
+    return Source(
+        number=pinned.number,
+        chunk_id=pinned.chunk_id,
+        document_id=document.pk,
+        collection_id=document.collection_id,
+        extraction_id=pinned.extraction_id or 0,
+        revision=pinned.revision,
+        title=document.title,
+        heading=tuple(pinned.heading),
+        page_from=pinned.page_from,
+        page_to=pinned.page_to,
+        page_label=pinned.page_label,
+        start=pinned.start,
+        end=pinned.end,
+        text=text,
+        score=pinned.score,
+        cosine=pinned.cosine,
+        ranks=pinned.ranks,
+    )
 
 
 def _words(view: AnswerView) -> str:

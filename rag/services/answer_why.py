@@ -6,9 +6,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core.models import User
+from rag.domain.prompting import PROMPT_VERSION, build_prompt
 from rag.models import Answer
 from rag.models.conversation import EXTRACTIVE
-from rag.services.answer_view import view_of
+from rag.services.answer_view import HISTORY_TURNS, offered_sources, readable_history, view_of
 
 _STAGES = {
     "embed": _("Question to vector"),
@@ -27,6 +28,7 @@ def why(answer: Answer, reader: User) -> Mapping[str, Any] | None:
     view = view_of(answer, reader)
     if view.is_running:
         return None
+    asked_model = bool(answer.provider) and answer.provider != EXTRACTIVE
     shown = {source.number: source for source in view.sources}
     rows = [
         {
@@ -38,7 +40,7 @@ def why(answer: Answer, reader: User) -> Mapping[str, Any] | None:
             "fused_rank": source.number,
             "cosine": source.cosine,
             "bm25": None,
-            "offered": source.offered and bool(answer.provider) and answer.provider != EXTRACTIVE,
+            "offered": source.offered and asked_model,
         }
         for source in answer.sources.all()
     ]
@@ -49,5 +51,28 @@ def why(answer: Answer, reader: User) -> Mapping[str, Any] | None:
         "parameters": answer.parameters,
         "timings": [(_STAGES[name], ms) for name, ms in answer.timings.items() if name in _STAGES],
         "considered": rows,
-        "prompt": None,
+        "asked_model": asked_model,
+        "prompt": _prompt(answer, reader) if asked_model else None,
     }
+
+
+def _prompt(answer: Answer, reader: User) -> list[Mapping[str, str]] | None:
+    """What the model was sent, put together again from the pinned passages by the same code; it is stored nowhere.
+
+    None when the reader may no longer see one of its passages, or when the way of writing prompts has changed since.
+    """
+    sources = offered_sources(answer, reader)
+    if sources is None or answer.prompt_version != PROMPT_VERSION:
+        return None
+    before = answer.conversation.answers.filter(created__lt=answer.created).order_by("created")
+    history = readable_history(reader, list(before)[-HISTORY_TURNS:])
+    # What did not fit then was left out then: `sources` are those that did.
+    prompt = build_prompt(
+        answer.standalone,
+        sources,
+        history,
+        context_tokens=2**31,
+        answer_tokens=0,
+        count_tokens=lambda text: len(text) // 3,
+    )
+    return [{"role": message.role.value, "content": message.content} for message in prompt.messages]

@@ -35,6 +35,7 @@ from rag.domain.types import Delta, Message, Source, StopReason
 from rag.models import Answer, AnswerSource, Citation, Collection, Conversation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import quoting, retrieve
+from rag.services.answer_view import HISTORY_TURNS, readable_history
 from rag.services.leases import Lease, LeaseLost
 from rag.services.models_admin import ready_llm
 from rag.services.replay import Log, hub
@@ -42,7 +43,6 @@ from rag.services.replay import Log, hub
 log = structlog.get_logger(__name__)
 
 QUESTION_MOST = 2000  # characters
-HISTORY_TURNS = 3  # earlier questions and answers that a model is shown
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -248,8 +248,6 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
             subject=answer,
             documents=sorted({str(source.document_id) for source in found.sources}),
         )
-    from rag.services.answer_view import readable_history
-
     history = readable_history(asker, earlier[-HISTORY_TURNS:])
     enough = bool(found.sources) and found.evidence.enough
     return _Job(answer, question, found.sources, enough, history, [], dict(found.timings))

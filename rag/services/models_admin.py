@@ -145,7 +145,7 @@ def in_words() -> dict[str, object]:
 def finding() -> Finding:
     """What doctor and `up` say about the language model."""
     config = rag_config()
-    if config.llama_url:
+    if config.gguf:  # `doctor` runs beside the server, which alone knows the file's port
         return Finding(State.OK, f"model file {config.gguf.rpartition('/')[2]}")
     found, model = endpoint(), chosen()
     if model is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.utils import timezone
 
@@ -237,6 +238,17 @@ def test_indexes_are_rebuilt_from_the_database_alone(alice: User, policies: Coll
     indexing.rebuild(policies.pk)
     indexing.close_readers()
     assert titles("days of leave", alice, policies) == before == ["Leave"]
+
+
+def test_the_reindex_command_takes_names_and_says_which_it_does_not_know(
+    alice: User, policies: Collection, add_text: AddText, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_text(alice, policies, "leave.md", LEAVE)
+    call_command("reindex", "Policies")
+    assert capsys.readouterr().out == "Policies: up to date\n"
+    assert titles("days of leave", alice, policies) == ["Leave"]
+    with pytest.raises(CommandError, match="no collection 'Nothing'"):
+        call_command("reindex", "Nothing")
 
 
 def test_a_reader_misses_no_removal_between_versions(alice: User, policies: Collection, add_text: AddText) -> None:

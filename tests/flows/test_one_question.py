@@ -19,7 +19,7 @@ from rag.domain.errors import Permanent
 from rag.domain.types import Hit
 from rag.models import Answer, AnswerSource, Chunk, Collection, Document, LanguageModel
 from rag.models.conversation import AnswerState
-from rag.services import answer_view, answering, library, retrieve
+from rag.services import answer_view, answer_why, answering, library, retrieve
 from rag.services.replay import Hub, hub
 from tests.conftest import forget_everything
 from tests.scripted_ollama import ScriptedOllama
@@ -135,6 +135,21 @@ def test_a_model_s_sentences_cite_only_offered_passages_and_their_quotes_are_sto
     sent = server.requests[-1]
     assert sent["options"]["num_ctx"] == 4096
     assert (sent["truncate"], sent["shift"]) == (False, False)
+
+
+def test_why_this_answer_shows_the_very_prompt_that_was_sent(
+    alice: User, policies: Collection, leave: Document, settings: LazySettings, as_user: Callable[[User], Client]
+) -> None:
+    with ScriptedOllama(mood="ok") as server:
+        use(settings, server)
+        first = answered(alice, policies)
+        answer = answered(alice, policies, "And how many may be carried over?", after=first)
+        sent = server.requests[-1]["messages"]
+    why = answer_why.why(answer, alice)
+    assert why is not None
+    assert why["prompt"] == sent
+    page = as_user(alice).get(reverse("answer", args=[answer.pk])).content.decode()
+    assert answer.model_digest in page
 
 
 def test_the_evidence_is_told_before_the_first_word(
