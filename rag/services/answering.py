@@ -177,9 +177,11 @@ async def _until_stopped(answer_id: UUID, lease: Lease, writer: Log, written: _W
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            if not work.done():
+            # Once is not enough: a cancellation that meets a finished read in a client library can be swallowed there, and
+            # the model would be read on to its end (seen about one time in ten).
+            while not work.done():
                 work.cancel()
-                await asyncio.wait({work})
+                await asyncio.wait({work}, timeout=0.25)
     state, event, message = _ending(work)
     await in_db(_finish, lease, state, message, written)
     return event
@@ -349,12 +351,12 @@ class _Transcript:
 
     async def _tell(self, found: Sequence[events.Event]) -> None:
         for event in found:
-            await _tell(self._writer, event)
             if isinstance(event, events.Token):
                 self._timings.setdefault("model_first_token", _since(self._asked))
                 self._written.text += event.text
             elif isinstance(event, events.Cited):
                 self._written.text += f"[{event.number}]"
+            await _tell(self._writer, event)
             await self._settle(self._builder.feed([event]))
 
     async def _settle(self, finished: Sequence[citations.AnswerSentence]) -> None:

@@ -144,6 +144,7 @@ def test_each_address_answers_each_actor_as_the_matrix_says(
     monkeypatch.setattr("rag.services.answering.start", lambda answer_id: None)
     monkeypatch.setattr("rag.views.answers.start", lambda answer_id: None)
     monkeypatch.setattr("core.db._pool", None)
+    monkeypatch.setattr("rag.services.replay.Hub.ask_to_stop", _told_nobody)
     monkeypatch.setattr(registry, "readiness", {})
     address = reverse(name, kwargs=world.arguments(name))
     got = {}
@@ -156,6 +157,10 @@ def test_each_address_answers_each_actor_as_the_matrix_says(
             read_to_the_end(response)
             raise _Undo
     assert got == dict(zip(ACTORS, codes, strict=True))
+
+
+async def _told_nobody(hub: object, answer_id: uuid.UUID) -> None:
+    """Stands in for telling the other processes: this test has none, and no lasting event loop."""
 
 
 class _Undo(Exception):
