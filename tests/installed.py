@@ -25,10 +25,21 @@ _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
 class Installed:
-    """`manage.py up` on the data folder `data`. Use `with`, or `start` and `stop`, as often as you like."""
+    """`manage.py up` on the data folder `data`. Use `with`, or `start` and `stop`, as often as you like.
 
-    def __init__(self, data: Path, *, ollama_url: str = "http://127.0.0.1:9") -> None:
+    `samples`: whether the first start loads the sample collection; `environment`: more variables, by name.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        ollama_url: str = "http://127.0.0.1:9",
+        samples: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.data = data
+        self._samples, self._more = samples, dict(environment or {})
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._ollama_url = ollama_url  # nobody listens on port 9
@@ -50,12 +61,18 @@ class Installed:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether `up` has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> float:
         """Starts it and waits until it says that it is ready; the seconds that this took."""
         started = time.perf_counter()
         self._lines = []
+        options = [] if self._samples else ["--no-samples"]
         self._process = subprocess.Popen(
-            [sys.executable, "manage.py", "up", "--port", str(self.port)],
+            [sys.executable, "manage.py", "up", "--port", str(self.port), *options],
             cwd=REPOSITORY,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -78,7 +95,13 @@ class Installed:
             "FOOTNOTE_ADMIN_NAME": NAME,
             "FOOTNOTE_ADMIN_PASSWORD": PASSWORD,
             "FOOTNOTE_OLLAMA_URL": self._ollama_url,
+            **self._more,
         }
+
+    def log(self) -> str:
+        """What it has said, then what each of its parts has written so far."""
+        files = sorted((self.data / "logs").glob("*.log"))
+        return "\n".join([*self._lines, *(f"\n{file.name}\n{file.read_text(errors='replace')}" for file in files)])
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None

@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.benchmarks.installation
 
 Starts `manage.py up` in a temporary folder, asks the sample questions over HTTP as a browser does, and lets the running worker
-embed a set of made documents. Takes about three minutes; other work on the machine falsifies every figure.
+embed a set of made documents. Takes about four minutes; other work on the machine falsifies every figure.
 """
 
 import os
@@ -26,7 +26,7 @@ from tests.scripted_ollama import ScriptedOllama
 STARTS = 3
 ROUNDS = 3  # times that every sample question is asked
 REST = 15.0  # seconds of quiet before memory is read
-DOCUMENTS, PARAGRAPHS = 24, 40  # made documents, and paragraphs in each
+DOCUMENTS, PARAGRAPHS = 12, 40  # made documents, and paragraphs in each
 MEGABYTE = 1024 * 1024
 _NAMES = {
     "llamacpp_server": "model file",
@@ -159,9 +159,9 @@ def made_documents() -> list[bytes]:
     return documents
 
 
-def embed(person: Person, data: Path) -> list[Row]:
+def embed(person: Person, site: Installed) -> list[Row]:
     """Passages a second, from the first stored batch to the last, and from the first upload until all can be asked."""
-    collection = person.collection()
+    data, collection = site.data, person.collection()
     before = _vectors(data)
     started = time.perf_counter()
     for number, content in enumerate(made_documents()):
@@ -172,6 +172,7 @@ def embed(person: Person, data: Path) -> list[Row]:
         if count > before and (not seen or count > seen[-1][1]):
             seen.append((time.perf_counter(), count))
         time.sleep(0.1)
+        assert site.running, "somebody stopped Footnote in the middle"
         assert time.perf_counter() - started < 600, "the worker does not come to an end"
     ended = time.perf_counter()
     (first_at, first), (last_at, last) = seen[0], seen[-1]
@@ -256,7 +257,7 @@ def measure(folder: Path) -> Iterator[Row]:
             with Person(site.url) as person:
                 yield from ask_without_model(person)
                 yield ask_with_model(person)
-                yield from embed(person, site.data)
+                yield from embed(person, site)
             time.sleep(REST)
             yield memory_row("Memory after all this, idle", memory(site.pid))
         finally:
@@ -270,6 +271,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="footnote-measure-") as folder:
         for row in measure(Path(folder)):
             print(f"| {row.what} | {row.figure} | {row.note} |", flush=True)
+    print(f"\nLoad at the end: {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":
