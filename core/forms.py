@@ -10,7 +10,12 @@ from core.models import Role, Team, User
 
 
 class UserForm(forms.Form):
-    username = forms.CharField(label=_("User name"), max_length=150, validators=[User.username_validator])
+    username = forms.CharField(
+        label=_("User name"),
+        max_length=150,
+        validators=[User.username_validator],
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none"}),
+    )
     password = forms.CharField(
         label=_("First password"),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
