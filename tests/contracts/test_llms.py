@@ -48,6 +48,8 @@ def text_of(deltas: list[Delta]) -> str:
 class Contract:
     """What every backend promises. A subclass gives `llm`, and says whether the server still generates."""
 
+    stops_within = 2.0  # seconds
+
     @pytest.fixture
     def llm(self) -> LLM:
         raise NotImplementedError
@@ -81,9 +83,9 @@ class Contract:
         await anext(stream)
         assert await self.generating(llm)
         await stream.aclose()
-        end = time.monotonic() + 2
+        end = time.monotonic() + self.stops_within
         while await self.generating(llm):
-            assert time.monotonic() < end, "still generating two seconds after the stream was closed"
+            assert time.monotonic() < end, "still generating after the stream was closed"
             await asyncio.sleep(0.02)
 
     async def test_a_cancelled_task_stops_the_model(self, llm: LLM) -> None:
@@ -102,9 +104,9 @@ class Contract:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        end = time.monotonic() + 2
+        end = time.monotonic() + self.stops_within
         while await self.generating(llm):
-            assert time.monotonic() < end, "still generating two seconds after the task was cancelled"
+            assert time.monotonic() < end, "still generating after the task was cancelled"
             await asyncio.sleep(0.02)
 
     async def test_it_says_what_it_is(self, llm: LLM) -> None:
@@ -153,6 +155,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[llama_server.Run
 
 @pytest.mark.live
 class TestLlamaCpp(Contract):
+    stops_within = 10.0  # under two where the cores are its own; tests share them
+
     @pytest.fixture
     def llm(self, llama: llama_server.Running) -> LlamaCppLLM:
         return LlamaCppLLM(

@@ -84,6 +84,8 @@ def _serve(model: Path, *, port: int, key: str, context: int, threads: int) -> A
     wanted.n_ctx = context
     wanted.n_parallel = 1  # a context per caller would divide the memory; further questions wait in its queue
     wanted.ctx_shift = False
+    # It sees that a caller has gone between two batches only: the default of 2,048 reads a whole prompt first.
+    wanted.n_batch = wanted.n_ubatch = 256
     wanted.cpuparams.n_threads = threads
     wanted.offline = True
     wanted.ui = False
