@@ -16,6 +16,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from core import bootstrap
+from tests.signals import hear_ctrl_c
 from tests.wheels import make_wheel, write_locks
 
 pytestmark = pytest.mark.once
@@ -167,6 +168,7 @@ def test_the_real_bundle_installs_and_starts_without_any_network(tmp_path: Path)
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
+            preexec_fn=hear_ctrl_c,
         )
         deadline = time.monotonic() + 900
         while "Ctrl-C stops everything." not in (said := (tmp_path / "output").read_text()):

@@ -18,6 +18,7 @@ import pytest
 from django.core.management import CommandError
 
 from core.management.commands.up import parse_bind, require_free
+from tests.signals import hear_ctrl_c
 
 pytestmark = [pytest.mark.once, pytest.mark.timeout(400)]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,6 +39,7 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=hear_ctrl_c,
         )
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)
