@@ -294,7 +294,9 @@ def _compose_extract(job: _Job, written: _Written) -> None:
 async def _ask_model(model: LLM, job: _Job, lease: Lease, writer: Log, written: _Written) -> bool:
     """Streams the model's answer into the log and `written`; whether the model itself said that it does not know."""
     config = rag_config()
-    prompt = prompting.build_prompt(
+    # In a thread: a model server that counts tokens itself is asked over HTTP.
+    prompt = await asyncio.to_thread(
+        prompting.build_prompt,
         job.question,
         job.sources,
         job.history,
