@@ -1,9 +1,10 @@
 """Measures a real installation on this machine and prints the table of the README.
 
-    .venv/bin/python -m tests.benchmarks.installation
+    .venv/bin/python -m tests.benchmarks.installation [--write]
 
 Starts `manage.py up` in a temporary folder, asks the sample questions over HTTP as a browser does, and lets the running worker
-embed a set of made documents. Takes about four minutes; other work on the machine falsifies every figure.
+embed a set of made documents. Takes about four minutes; other work on the machine falsifies every figure. `--write` puts the
+table into README.md, in the place of the one that is there.
 """
 
 import os
@@ -11,6 +12,7 @@ import platform
 import re
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from rag import samples
 from rag.backends.embedders.samples import SAMPLES
-from tests.installed import Installed, Person
+from tests.installed import REPOSITORY, Installed, Person
 from tests.scripted_ollama import ScriptedOllama
 
 STARTS = 3
@@ -264,14 +266,34 @@ def measure(folder: Path) -> Iterator[Row]:
             site.stop()
 
 
+def write(table: str) -> None:
+    """Puts the table between its marks in README.md."""
+    readme = REPOSITORY / "README.md"
+    text, count = re.subn(
+        r"(<!-- figures -->\n).*?(<!-- /figures -->)",
+        lambda marks: f"{marks[1]}{table}\n{marks[2]}",
+        readme.read_text(),
+        flags=re.S,
+    )
+    assert count == 1, "README.md has lost the marks around its figures"
+    readme.write_text(text)
+
+
 def main() -> None:
     load = os.getloadavg()[0]
-    print(f"Measured on {machine()}. Load at the start: {load:.1f}.\n", flush=True)
-    print("| What | Figure | How |\n|---|---|---|", flush=True)
+    lines = [
+        f"{machine()}; {load:.1f} processes busy with other work at the start.",
+        "",
+        "| What | Figure | How |",
+        "|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory(prefix="footnote-measure-") as folder:
         for row in measure(Path(folder)):
-            print(f"| {row.what} | {row.figure} | {row.note} |", flush=True)
-    print(f"\nLoad at the end: {os.getloadavg()[0]:.1f}.")
+            lines.append(f"| {row.what} | {row.figure} | {row.note} |")
+            print(lines[-1], flush=True)
+    if "--write" in sys.argv:
+        write("\n".join(lines))
 
 
 if __name__ == "__main__":
