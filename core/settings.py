@@ -261,6 +261,8 @@ LOGGING = {
     "loggers": {
         "django.request": {"level": "ERROR"},
         "httpx": {"level": "WARNING"},
+        "faiss": {"level": "WARNING"},  # tells at length which instruction sets it tried
+        "sentence_transformers": {"level": "WARNING"},  # names paths of this machine
         "uvicorn.access": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
     },

@@ -64,6 +64,14 @@ def test_plain_http_in_a_local_network_still_signs_in(alice: User) -> None:
     assert cookie["samesite"] == "Lax"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("host", "said"), [("127.0.0.1:8000", False), ("localhost", False), ("testserver", True)])
+def test_sign_in_over_plain_http_says_that_it_is_not_encrypted(host: str, *, said: bool) -> None:
+    page = Client(headers={"Host": host}).get("/sign-in/").content.decode()
+    assert ("not encrypted" in page) is said
+    assert "not encrypted" not in Client(headers={"Host": host}).get("/sign-in/", secure=True).content.decode()
+
+
 def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     base = {**os.environ, "DJANGO_SETTINGS_MODULE": "core.settings"}
     return subprocess.run(
