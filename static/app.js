@@ -552,6 +552,9 @@
     grow(form.elements.question);
     form.elements.question.focus();
   });
+  // htmx notes where the window is in the session's storage; without the note it looks at the address itself.
+  const forgetAddress = () => sessionStorage.removeItem("htmx-current-path-for-history");
+  ["htmx:pushedIntoHistory", "htmx:replacedInHistory", "htmx:historyRestore"].forEach((name) => document.addEventListener(name, forgetAddress));
   document.addEventListener("htmx:sendError", () => tell(texts().offline));
   document.addEventListener("htmx:responseError", (event) => {
     // A table that polls says nothing: the next try comes by itself.
@@ -559,6 +562,7 @@
   });
 
   // --- Start
+  forgetAddress();
   openStreams();
   all(".composer__text").forEach(grow);
   if (document.getElementById("thread")?.lastElementChild && !window.location.hash && composer()) toEnd();

@@ -208,22 +208,37 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: _Written) -
     started = time.perf_counter()
     job = await in_db(_gather, answer_id, lease)
     await _tell(writer, events.Sources(len(job.sources)))
-    await in_db(lease.write, timings=job.timings | {"sources": _since(started)})
+    job.timings["sources"] = _since(started)
+    await in_db(lease.write, timings=job.timings)
     if not job.enough:
         return events.Refused()
-    with_quotes = time.perf_counter()
+    # Side by side: the quotes are computed here, the model reads its prompt elsewhere.
+    quoting_task = asyncio.create_task(_quote(job, lease, writer))
+    try:
+        model = await ready_llm()
+        refused = False
+        if model is None:
+            await quoting_task
+            _compose_extract(job, written)
+            await in_db(lease.write, provider=EXTRACTIVE)
+            refused = not job.quotes
+        else:
+            refused = await _ask_model(model, job, lease, writer, written)
+    finally:
+        # Whatever becomes of the model, the quotes are kept and shown.
+        await quoting_task
+        timings = job.timings | {"total": _since(started)}
+        await in_db(lease.write, timings=timings, cut_off=written.cut_off)
+    return events.Refused() if refused else events.Finished()
+
+
+async def _quote(job: _Job, lease: Lease, writer: Log) -> None:
+    """Finds, stores and tells of the verbatim sentences."""
+    started = time.perf_counter()
     job.quotes = await in_db(quoting.best_quotes, job.question, job.sources)
-    job.timings |= {"quotes": _since(with_quotes), "sources": _since(started)}
+    job.timings["quotes"] = _since(started)
     await in_db(_store_quotes, lease, job)
     await _tell(writer, events.Extract(len(job.quotes)))
-    model = await ready_llm()
-    if model is None:
-        _compose_extract(job, written)
-        await in_db(lease.write, provider=EXTRACTIVE, timings=job.timings | {"total": _since(started)})
-        return events.Finished() if job.quotes else events.Refused()
-    refused = await _ask_model(model, job, lease, writer, written)
-    await in_db(lease.write, timings=job.timings | {"total": _since(started)}, cut_off=written.cut_off)
-    return events.Refused() if refused else events.Finished()
 
 
 def _since(started: float) -> float:

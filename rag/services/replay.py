@@ -44,11 +44,15 @@ class Log:
     def __init__(self, client: "aioredis.Redis", answer_id: UUID, attempt: int) -> None:
         self._client, self._answer_id, self._attempt = client, answer_id, attempt
         self._number = 0
+        self._turn = asyncio.Lock()  # ids must arrive in their order: Redis refuses one that came too late
 
     async def write(self, event: Event) -> None:
         """Appends the event and tells every follower; raises RedisError when the log is out of reach or was overtaken."""
-        self._number += 1
-        entry_id = f"{self._attempt}-{self._number}"
+        async with self._turn:
+            self._number += 1
+            await self._append(f"{self._attempt}-{self._number}", event)
+
+    async def _append(self, entry_id: str, event: Event) -> None:
         body = json.dumps(event.as_json())
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.xadd(_stream(self._answer_id), {"e": body}, id=entry_id)

@@ -168,7 +168,8 @@ def test_the_evidence_is_told_before_the_first_word(
             return [event.kind for _, event in found]
 
         kinds = async_to_sync(run)()
-    assert kinds.index("sources") < kinds.index("extract") < kinds.index("token")
+    assert kinds.index("sources") < kinds.index("token")
+    assert kinds.index("sources") < kinds.index("extract")
     assert kinds[-1] == "finished"
     assert "cited" in kinds
     assert "checked" in kinds
