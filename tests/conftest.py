@@ -16,6 +16,7 @@ from rag.config import rag_config
 from rag.models import Collection, Document, Grant
 from rag.services import indexing, ingest, library
 
+pytest_plugins = ["tests.site"]
 PASSWORD = "correct horse battery staple"
 
 

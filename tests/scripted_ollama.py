@@ -24,13 +24,14 @@ from rag.domain.prompting import REFUSAL
 from rag.domain.sentences import sentences
 
 VERSION = "0.20.1"
-_SOURCE = re.compile(r'<source number="(\d+)"[^>]*>\n(.*?)\n</source>', re.DOTALL)
+_SOURCE = re.compile(r'<source number="(\d+)"[^\n]*>\n(.*?)\n</source>', re.DOTALL)
 _XSS = (
     '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'"> '
     '<div hx-get="/sign-out/" hx-trigger="load" hx-on:click="alert(1)">press</div> '
     "[link](javascript:alert(1)) ![pixel](http://elsewhere.example/p.gif) </article><!-- [1]."
 )
 
+GO_ON = threading.Event()  # what the mood `held` waits for
 Step = str | float | dict[str, Any] | bytes  # text to say, seconds to wait, fields of a line, raw bytes
 
 
@@ -58,6 +59,15 @@ def _slowly(messages: list[dict[str, str]]) -> Iterator[Step]:
     for piece in pieces(cited_answer(messages)):
         yield 0.04
         yield piece
+
+
+def _held(messages: list[dict[str, str]]) -> Iterator[Step]:
+    """The first half, and the rest when `GO_ON` is set: what happens meanwhile needs no luck with time."""
+    parts = list(pieces(cited_answer(messages)))
+    yield from parts[: len(parts) // 2]
+    while not GO_ON.is_set():
+        yield 0.02
+    yield from parts[len(parts) // 2 :]
 
 
 def _slow_first_token(messages: list[dict[str, str]]) -> Iterator[Step]:
@@ -134,6 +144,7 @@ def _empty(messages: list[dict[str, str]]) -> Iterator[Step]:
 STREAMS: dict[str, Callable[[list[dict[str, str]]], Iterator[Step]]] = {
     "ok": _ok,
     "slowly": _slowly,
+    "held": _held,
     "slow_first_token": _slow_first_token,
     "hang": _hang,
     "error_mid_stream": _error_mid_stream,

@@ -1,15 +1,16 @@
 """Looking at pages with Debian's Chromium: a fresh browser, what it complains about, and pictures."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium")
 # Without these Chromium looks for updates in the background, which costs seconds on a machine without a network.
 QUIET = (
     "--no-sandbox",
@@ -64,27 +65,41 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+# Chromium writes what the policy forbids to the console by itself, but not for every directive.
+_TELL_OF_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`Content policy: ${event.violatedDirective} forbids ${event.blockedURI || event.sample}`));
+"""
+
+
 @contextmanager
-def looking(browser: Browser, look: Look, base_url: str) -> Iterator[tuple[Page, Complaints]]:
-    """A fresh page under `look`, and what it complains about: reports of the content policy are console lines."""
+def looking(browser: Browser, look: Look, base_url: str, *, signed_in: Any = None) -> Iterator[tuple[Page, Complaints]]:
+    """A fresh page under `look`, and what it complains about: reports of the content policy are console lines.
+
+    `signed_in` is another context's `storage_state()`: its cookies. More pages opened in the same context are watched too.
+    """
     context: BrowserContext = browser.new_context(
         base_url=base_url,
         viewport={"width": look.width, "height": look.height},
         color_scheme=look.scheme,
         java_script_enabled=look.scripts,
         has_touch=look.width < 500,
+        storage_state=signed_in,
     )
-    page = context.new_page()
+    context.add_init_script(_TELL_OF_VIOLATIONS)
     complaints = Complaints()
     host = urlsplit(base_url).netloc
-    page.on("console", lambda line: complaints.console.append(line.text) if line.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: complaints.errors.append(str(error)))
-    page.on(
+    context.on(
+        "console", lambda line: complaints.console.append(line.text) if line.type in {"error", "warning"} else None
+    )
+    context.on("weberror", lambda error: complaints.errors.append(str(error.error)))
+    context.on(
         "request",
         lambda request: (
             complaints.outside.append(request.url) if urlsplit(request.url).netloc not in {host, ""} else None
         ),
     )
+    page = context.new_page()
     try:
         yield page, complaints
     finally:
