@@ -84,6 +84,7 @@ def test_the_packages_of_the_tests_come_when_asked_for(site: Path, tmp_path: Pat
     assert list((tmp_path / "out/wheels").glob("gamma-*.whl"))
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed: nothing can be a clone")
 def test_a_clone_gives_what_git_tracks(site: Path, tmp_path: Path) -> None:
     (site / "notes-of-mine.txt").write_text("not tracked")
     for command in (["init", "-q"], ["add", "manage.py", "requirements.lock", "core"]):

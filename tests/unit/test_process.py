@@ -44,7 +44,7 @@ def until(supervisor: Supervisor, happened: Callable[[], bool], seconds: float =
 
 
 def test_what_a_child_writes_goes_to_its_own_log(supervisor: Supervisor, tmp_path: Path, said: list[str]) -> None:
-    code = "import sys, time; print('hello'); print('oops', file=sys.stderr, flush=True); time.sleep(60)"
+    code = "import sys, time; print('hello', flush=True); print('oops', file=sys.stderr, flush=True); time.sleep(60)"
     supervisor.start(program(code, "web"))
     log = tmp_path / "web.log"
     until(supervisor, lambda: log.read_text().count("\n") == 2)

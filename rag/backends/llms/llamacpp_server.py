@@ -5,6 +5,8 @@ server along. It listens on 127.0.0.1 alone, asks every caller for the key, and 
 """
 
 import argparse
+import ctypes
+import importlib.util
 import logging
 import os
 import signal
@@ -68,12 +70,29 @@ def _key(path: Path) -> str:
     return key.splitlines()[0]
 
 
+def _llama() -> Any:
+    """llama.cpp's module. It wants the system's libgomp, which a minimal system lacks; torch brings one of the same name."""
+    try:
+        import xllamacpp
+    except ImportError as error:
+        if "libgomp" not in str(error):
+            raise
+        torch = importlib.util.find_spec("torch")
+        folders = torch.submodule_search_locations if torch is not None else None
+        bundled = Path(folders[0]) / "lib" / "libgomp.so.1" if folders else Path("libgomp.so.1")
+        try:
+            ctypes.CDLL(str(bundled), mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            raise Permanent("llama.cpp needs the library libgomp. Run: sudo apt install libgomp1") from None
+        import xllamacpp
+    return xllamacpp
+
+
 def _serve(model: Path, *, port: int, key: str, context: int, threads: int) -> Any:
     """Loads the model and listens; the server runs for as long as what is returned lives."""
     if not available():
         raise Permanent(MISSING)
-    import xllamacpp
-
+    xllamacpp = _llama()
     info = model_info(model)
     wanted = xllamacpp.CommonParams()
     wanted.model.path = str(model)
