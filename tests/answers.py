@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lxml import html
 
@@ -32,7 +33,7 @@ class AnswerPage:
 def read(page: str) -> AnswerPage:
     """The only answer of the page."""
     tree = html.fromstring(page)
-    (article,) = tree.xpath("//article[@data-answer]")
+    (article,) = _found(tree, "//article[@data-answer]")
     sentences = [one for one in _all(article, "sentence") if one.xpath("ancestor::*[@data-prose]")]
     return AnswerPage(
         refused=bool(_all(article, "refusal")),
@@ -46,12 +47,17 @@ def read(page: str) -> AnswerPage:
 
 def marked(page: str) -> str:
     """The marked words of a viewer's page."""
-    return "".join(mark.text_content() for mark in html.fromstring(page).xpath("//article//mark"))
+    return "".join(str(mark.text_content()) for mark in _found(html.fromstring(page), "//article//mark"))
 
 
 def _all(element: html.HtmlElement, name: str) -> list[html.HtmlElement]:
-    found: list[html.HtmlElement] = element.xpath(f".//*[{_CLASS.format(name)}]")
-    return found
+    return _found(element, f".//*[{_CLASS.format(name)}]")
+
+
+def _found(element: html.HtmlElement, path: str) -> list[html.HtmlElement]:
+    """The elements at `path`, which names nothing else."""
+    found: Any = element.xpath(path)
+    return list(found)
 
 
 def _text(element: html.HtmlElement, name: str) -> str:

@@ -156,9 +156,13 @@ class Person:
         answer = self._http.post(f"{path}upload/", data=form, files={"files": (name, content)})
         answer.raise_for_status()
 
-    def ask(self, question: str) -> Iterator[tuple[str, str]]:
-        """The events of the answer, (name, data), from the moment of the post to `done`."""
-        thread = self.post("/", {"question": question}, htmx=True)
+    def ask(self, question: str, *, collection: str = "") -> Iterator[tuple[str, str]]:
+        """The events of the answer, (name, data), from the moment of the post to `done`.
+
+        `collection` is the id of the only one that is asked; without it all are.
+        """
+        form = {"question": question} | ({"collections": collection} if collection else {})
+        thread = self.post("/", form, htmx=True)
         found = re.search(r'data-stream="([^"]+)"', thread)
         assert found is not None, "the answer has no stream"
         with self._http.stream("GET", found[1], headers={"Accept": "text/event-stream"}) as response:

@@ -11,6 +11,7 @@ import pytest
 from tests.installed import Installed, Person
 from tests.scripted_ollama import GO_ON, ScriptedOllama
 
+SAMPLES = "Samples"
 UseModel = Callable[[str], str]
 
 
@@ -44,6 +45,16 @@ def person(site: Installed) -> Iterator[Person]:
     """The administrator of the shared installation, who also manages the samples, speaking HTTP."""
     with Person(site.url) as signed_in:
         yield signed_in
+
+
+@pytest.fixture(scope="session")
+def sample_collection(person: Person) -> str:
+    """The id of the samples; other tests may have made more collections."""
+    found = re.search(
+        rf'href="/collections/([0-9a-f-]{{36}})/">.*{re.escape(SAMPLES)}</a>', person.page("/collections/")
+    )
+    assert found is not None, "the samples are loaded"
+    return found[1]
 
 
 @pytest.fixture

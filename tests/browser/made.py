@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from docx import Document
+from playwright.sync_api import FilePayload
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
@@ -61,3 +62,8 @@ def keys() -> bytes:
     buffer = BytesIO()
     document.save(buffer)
     return buffer.getvalue()
+
+
+def chosen(name: str, kind: str, content: bytes) -> FilePayload:
+    """A file as a person chooses it in the browser's dialogue; `kind` is the type that the browser names."""
+    return {"name": name, "mimeType": kind, "buffer": content}

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, sign_in
-from tests.browser.made import FACT, KEY, Area, house_rules, keys
+from tests.browser.made import FACT, KEY, Area, chosen, house_rules, keys
 from tests.browser.screens import LOOKS
 from tests.browser.thread import SECONDS, ask, wait_until_done
 from tests.installed import Installed
@@ -34,9 +34,7 @@ def new_collection(page: Page) -> str:
 
 def upload(page: Page, *files: tuple[str, str, bytes]) -> None:
     """Chooses the files and waits until each of them can be asked."""
-    page.locator("#files").set_input_files(
-        [{"name": name, "mimeType": kind, "buffer": content} for name, kind, content in files]
-    )
+    page.locator("#files").set_input_files([chosen(*file) for file in files])
     for name, _kind, _content in files:
         row = page.locator("#rows tbody tr").filter(has_text=name)
         expect(row.locator(".tag--ok")).to_be_visible(timeout=SECONDS)
@@ -55,8 +53,8 @@ def test_a_pdf_and_a_word_file_are_uploaded_read_asked_and_their_words_found_aga
     pdf, area = house_rules()
     page.locator("#files").set_input_files(
         [
-            {"name": "house-rules.pdf", "mimeType": "application/pdf", "buffer": pdf},
-            {"name": "keys.docx", "mimeType": DOCX, "buffer": keys()},
+            chosen("house-rules.pdf", "application/pdf", pdf),
+            chosen("keys.docx", DOCX, keys()),
         ]
     )
     expect(page.locator(".upload-item--ok")).to_have_count(2, timeout=SECONDS)
@@ -109,11 +107,11 @@ def test_the_same_without_javascript_ends_on_a_page_with_the_answer(open_page: O
     page = open_page(LOOKS[3], stranger=True)
     sign_in(page)
     new_collection(page)
-    pdf, area = house_rules()
+    pdf, _area = house_rules()
     page.locator("#files").set_input_files(
         [
-            {"name": "house-rules.pdf", "mimeType": "application/pdf", "buffer": pdf},
-            {"name": "keys.docx", "mimeType": DOCX, "buffer": keys()},
+            chosen("house-rules.pdf", "application/pdf", pdf),
+            chosen("keys.docx", DOCX, keys()),
         ]
     )
     page.get_by_role("button", name="Upload").click()

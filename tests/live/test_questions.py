@@ -26,10 +26,10 @@ SMALL = {"FOOTNOTE_CONTEXT_TOKENS": "2048", "FOOTNOTE_ANSWER_TOKENS": "96"}  # s
 READ = "leave-policy.docx"  # what that model's installation has read
 
 
-def ask(person: Person, question: str) -> tuple[list[str], AnswerPage]:
+def ask(person: Person, question: str, *, collection: str = "") -> tuple[list[str], AnswerPage]:
     """The names of the events in the order of their arrival, and the answer's page when it was done."""
     names, last = [], ""
-    for name, data in person.ask(question):
+    for name, data in person.ask(question, collection=collection):
         names.append(name)
         last = data
     assert names[-1] == "done"
@@ -44,10 +44,10 @@ def asked(question: samples.Question, page: AnswerPage) -> Asked:
     return Asked(question, ranks[0] if ranks else 0, page.refused, answered, 0.0, (), ())
 
 
-def test_exact_words_find_and_answer_what_they_should(person: Person, site: Installed) -> None:
+def test_exact_words_find_and_answer_what_they_should(person: Person, site: Installed, sample_collection: str) -> None:
     found = []
     for question in samples.questions():
-        _names, page = ask(person, question.question)
+        _names, page = ask(person, question.question, collection=sample_collection)
         assert not page.failure
         found.append(asked(question, page))
         for quote in page.quotes:
@@ -65,13 +65,13 @@ def missed(found: list[Asked]) -> list[tuple[str, int, bool]]:
 
 
 def test_a_model_streams_every_answer_and_cites_words_that_stand_in_the_documents(
-    person: Person, site: Installed, ollama: ScriptedOllama, use_model: UseModel
+    person: Person, site: Installed, ollama: ScriptedOllama, use_model: UseModel, sample_collection: str
 ) -> None:
     use_model("ok")
     answered = 0
     for question in samples.questions():
         before = len(ollama.requests)
-        names, page = ask(person, question.question)
+        names, page = ask(person, question.question, collection=sample_collection)
         assert not page.failure
         if len(ollama.requests) == before:
             assert page.refused, "the documents say too little to ask a model"
