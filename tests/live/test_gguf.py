@@ -132,12 +132,12 @@ def test_the_server_ends_when_told_and_when_its_starter_ends(tmp_path: Path) -> 
     starter = (
         "import subprocess, sys; "
         f"p = subprocess.Popen([sys.executable, '-m', 'rag.backends.llms.llamacpp_server', '--model', {str(model)!r}, "
-        f"'--port', '0', '--key-file', {str(key)!r}]); "
-        "import time; time.sleep(3); print(p.pid, flush=True)"
+        f"'--port', '0', '--key-file', {str(key)!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
+        "import time; time.sleep(6); print(p.pid, flush=True)"
     )
     started = subprocess.run([sys.executable, "-c", starter], capture_output=True, text=True, check=True)
     orphan = int(started.stdout)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 10
     while _alive(orphan):
         assert time.monotonic() < end, "the server outlived the process that started it"
         time.sleep(0.1)

@@ -27,6 +27,7 @@ _WATCH_SECONDS = 1.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is told to stop; returns the exit status."""
+    parent = os.getppid()  # before the weights are loaded: a parent that ends meanwhile must not be missed
     parser = argparse.ArgumentParser(description="Serves one GGUF model file on 127.0.0.1.")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
@@ -50,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error.message}\n")
         return _CANNOT_START
     log.info("Serving %s on %s", given.model.name, server.listening_address)
-    parent = os.getppid()
     while not stopped.wait(_WATCH_SECONDS):
         if os.getppid() != parent:
             log.info("The process that started this one has ended")
