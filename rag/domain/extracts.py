@@ -19,6 +19,7 @@ Idf = Callable[[str], float] | Mapping[str, float]
 LONGEST = 600  # code points of a quote: a longer "sentence" is a table or a page without punctuation
 _LONGEST_LIST = 500  # an introduction with the list that it announces
 _SHORT_WORDS = 4
+_STUMP = 2  # words up to which a stretch without a figure says nothing by itself
 _SAME = 0.8  # share of words from which two sentences say the same
 _FULL_LENGTH = 20  # content words beyond which length says no more
 _FOOTER = re.compile(r"\b(?:page \d+ (?:of|/) \d+|seite \d+ (?:von|/) \d+)\b", re.IGNORECASE)
@@ -200,8 +201,13 @@ def _worth(terms: Mapping[str, float], sources: Sequence[Source], weights: Weigh
 def choose_quotes(ranked: Sequence[Quote], sources: Sequence[Source], *, most: int = 3) -> list[Quote]:
     """At most `most` of the best quotes, none a near copy or a part of another.
 
-    They come in the order of their sources, best first, and within a source in the order of its text.
+    The best comes first: whoever reads one line reads the likeliest answer. A stump of a word or two is left out while
+    there is anything else.
     """
+    whole = [
+        quote for quote in ranked if len(WORD.findall(quote.text)) > _STUMP or any(c.isdigit() for c in quote.text)
+    ]
+    ranked = whole or ranked
     chosen: list[Quote] = []
     stems: list[frozenset[str]] = []
     for quote in ranked:
@@ -213,11 +219,7 @@ def choose_quotes(ranked: Sequence[Quote], sources: Sequence[Source], *, most: i
             continue
         chosen.append(quote)
         stems.append(own)
-    order: list[int] = []
-    for quote in chosen:
-        if quote.number not in order:
-            order.append(quote.number)
-    return sorted(chosen, key=lambda quote: (order.index(quote.number), quote.start))
+    return chosen
 
 
 def _terms(question: str, idf: Idf) -> dict[str, float]:

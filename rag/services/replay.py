@@ -88,9 +88,11 @@ class Hub:
             try:
                 async with self.client.pubsub() as pubsub:
                     await pubsub.subscribe(_LIVE, _STOP)
-                    self._resynchronise()
                     async for message in pubsub.listen():
-                        if message["type"] == "message":
+                        if message["type"] == "subscribe":
+                            # Only now is every later event heard; what came before this is in the log.
+                            self._resynchronise()
+                        elif message["type"] == "message":
                             self._hand_out(message["channel"], message["data"])
             except RedisError as error:
                 log.warning("replay.listening_again", error=type(error).__name__)

@@ -105,10 +105,17 @@ def test_the_same_sentence_is_not_quoted_twice() -> None:
     assert len(set(texts)) == len(texts)
 
 
-def test_quotes_of_one_passage_keep_the_order_of_its_text() -> None:
-    found = quotes("Who approves leave, when does it lapse and how many days are there?", LEAVE)
-    starts = [quote.start for quote in found]
-    assert len(found) == 3 and starts == sorted(starts)
+def test_the_best_quote_comes_first_wherever_it_stands() -> None:
+    found = quotes("How many days are there?", LEAVE)
+    assert [quote.score for quote in found] == sorted((quote.score for quote in found), reverse=True)
+    assert any(character.isdigit() for character in found[0].text)
+
+
+def test_a_stump_of_a_word_is_not_quoted_beside_whole_sentences() -> None:
+    found = quotes(
+        "Where does the press stand?", "Press. The wine press stands in the lower cellar. It is old and heavy."
+    )
+    assert "Press." not in [quote.text for quote in found]
 
 
 def test_of_equal_sentences_the_better_passage_wins() -> None:
