@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from core.models import User
@@ -20,6 +20,12 @@ def administrator_required(request: HttpRequest) -> None:
     user = request.user
     if not (user.is_authenticated and user.is_active and user.is_superuser):
         raise Http404("There is nothing here.")
+
+
+class SeeOther(HttpResponseRedirect):
+    """After a POST: look there, with a GET."""
+
+    status_code = 303
 
 
 def same_site_path(request: HttpRequest, target: str, default: str) -> str:

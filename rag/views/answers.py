@@ -5,9 +5,10 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from core.http import SignedIn
+from core.http import SeeOther, SignedIn
 from rag.access import answer_for
 from rag.models import Answer
 from rag.services import answer_view, answer_why, answering, conversations
@@ -51,7 +52,7 @@ async def stop(request: SignedIn, answer_id: UUID) -> HttpResponse:
     await answering.stop(found.pk)
     if request.htmx:
         return HttpResponse(status=204)
-    return redirect("answer", found.pk)
+    return SeeOther(reverse("answer", args=[found.pk]))
 
 
 @require_POST
@@ -68,7 +69,7 @@ def _open_again(request: SignedIn, answer_id: UUID) -> tuple[Answer, HttpRespons
     opened = open_answer(
         request.user, question=found.question, conversation=thread, collections=list(thread.collections.all())
     )
-    return opened, asked(request, opened) if request.htmx else redirect("answer", opened.pk)
+    return opened, asked(request, opened) if request.htmx else SeeOther(reverse("answer", args=[opened.pk]))
 
 
 @require_POST

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from core.http import SignedIn
+from core.http import SeeOther, SignedIn
 from rag.access import Need, conversation_for, principal_of
 from rag.domain.errors import Permanent
 from rag.forms import QuestionForm, TitleForm
@@ -65,7 +65,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
         form.add_error("question", error.message)
         return None, _refused(request, thread, form)
     if not request.htmx:
-        return answer, redirect("answer", answer.pk)
+        return answer, SeeOther(reverse("answer", args=[answer.pk]))
     return answer, asked(request, answer)
 
 

@@ -131,7 +131,7 @@ def read_to_the_end(response: HttpResponseBase) -> None:
 
 def code_of(response: HttpResponseBase) -> str:
     status = response.status_code
-    if status == 302:
+    if status in {302, 303}:
         return "S" if response["Location"].startswith("/sign-in/") else "R"
     return {200: "O", 204: "E", 403: "F", 404: "N", 422: "U"}.get(status, str(status))
 
