@@ -31,11 +31,6 @@ def principal_of(user: User | AnonymousUser) -> Principal:
     return Principal(user_id=user.pk if user.is_authenticated and user.is_active and user.pk else 0)
 
 
-def collections_for(user: User | AnonymousUser, *, need: Need) -> list[Collection]:
-    """The collections this person may use, by name."""
-    return list(Collection.objects.usable_by(principal_of(user), role=need))
-
-
 def scope_for(user: User | AnonymousUser, *, asked: AbstractCollection[UUID]) -> Scope:
     """What this person may search now, of what they asked for. Asking for a foreign collection is asking for nothing."""
     principal = principal_of(user)

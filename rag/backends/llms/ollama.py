@@ -20,10 +20,10 @@ from rag.backends.llms.wire import (
     interrupted,
     lines,
     parse,
+    posted,
     read_error,
     refused,
     token_bound,
-    waiting_for_headers,
 )
 from rag.domain.errors import Permanent, RagError, Retryable
 from rag.domain.types import Delta, Prompt, StopReason
@@ -64,18 +64,14 @@ class OllamaLLM(LLM):
     async def stream(self, prompt: Prompt, *, max_tokens: int) -> AsyncGenerator[Delta, None]:
         with failures():
             async with client(self.url) as http:
-                request = http.build_request("POST", "/api/chat", json=self._body(prompt, max_tokens))
+                body = self._body(prompt, max_tokens)
                 # Ollama sends its headers with the first token: the budget counts from here.
-                async with waiting_for_headers(self.first_token_seconds):
-                    response = await http.send(request, stream=True)
-                try:
+                async with posted(http, "/api/chat", body, seconds=self.first_token_seconds) as response:
                     if response.status_code != httpx.codes.OK:
                         raise await self._refused(response)
                     async with aclosing(self._deltas(response, max_tokens)) as deltas:
                         async for delta in deltas:
                             yield delta
-                finally:
-                    await response.aclose()
 
     def _body(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
         return {

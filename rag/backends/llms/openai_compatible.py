@@ -19,10 +19,10 @@ from rag.backends.llms.wire import (
     interrupted,
     lines,
     parse,
+    posted,
     read_error,
     refused,
     token_bound,
-    waiting_for_headers,
 )
 from rag.domain.errors import Permanent, RagError, Retryable
 from rag.domain.types import Delta, Prompt, StopReason
@@ -61,17 +61,13 @@ class OpenAICompatibleLLM(LLM):
     async def stream(self, prompt: Prompt, *, max_tokens: int) -> AsyncGenerator[Delta, None]:
         with failures():
             async with client(self.url, self._headers) as http:
-                request = http.build_request("POST", "/v1/chat/completions", json=self._body(prompt, max_tokens))
-                async with waiting_for_headers(self.first_token_seconds):
-                    response = await http.send(request, stream=True)
-                try:
+                body = self._body(prompt, max_tokens)
+                async with posted(http, "/v1/chat/completions", body, seconds=self.first_token_seconds) as response:
                     if response.status_code != httpx.codes.OK:
                         raise await self._refused(response)
                     async with aclosing(self._deltas(response, max_tokens)) as deltas:
                         async for delta in deltas:
                             yield delta
-                finally:
-                    await response.aclose()
 
     def _body(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
         return {

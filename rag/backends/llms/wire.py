@@ -64,13 +64,23 @@ def failures() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def waiting_for_headers(seconds: float) -> AsyncIterator[None]:
-    """Bounds the wait for a response to begin; raises `Retryable` beyond `seconds`."""
+async def posted(
+    http: httpx.AsyncClient, path: str, body: dict[str, Any], *, seconds: float
+) -> AsyncIterator[httpx.Response]:
+    """The response to a POST, its body still to be read; raises `Retryable` when it does not begin within `seconds`.
+
+    Leaving the block closes the response, which tells the server to stop.
+    """
+    request = http.build_request("POST", path, json=body)
     try:
         async with asyncio.timeout(seconds):
-            yield
+            response = await http.send(request, stream=True)
     except TimeoutError:
         raise slow_start(seconds) from None
+    try:
+        yield response
+    finally:
+        await response.aclose()
 
 
 async def lines(response: httpx.Response, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[bytes, None]:
