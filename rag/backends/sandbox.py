@@ -17,18 +17,22 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from rag.backends.parsers.base import Progress
-from rag.backends.sandbox_messages import Message, TooMuch, read_page, read_picture, receive
-from rag.domain.errors import Permanent, RagError, Retryable
+from rag.backends.sandbox_messages import Message, TooMuch, read_bytes, read_page, read_picture, receive
+from rag.domain.errors import Permanent, Protected, RagError, Retryable
 from rag.domain.text import clean, one_line
-from rag.domain.types import Page, ParsedDocument
+from rag.domain.types import Attachment, Page, ParsedDocument
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 _OUTPUT_LIMIT = 512 * 1024 * 1024  # bytes that one document may give
+_MOST_ATTACHMENTS = 2_000  # files that one file may hold
+_ATTACHMENTS_LIMIT = 4 * 1024**3  # bytes of all of them
+_MOST_PROPERTIES = 50
 _PICTURE_LIMIT = 64 * 1024 * 1024
 _MOST_WARNINGS = 100
 _TICK = (
@@ -68,16 +72,28 @@ class Sandbox:
         self.close()
 
     def parse(
-        self, path: Path | str, *, name: str, seconds: float, memory: int, progress: Progress | None = None
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        seconds: float,
+        memory: int,
+        progress: Progress | None = None,
+        password: str = "",
+        attachments: Path | None = None,
     ) -> ParsedDocument:
         """The document in the file at `path`, which was uploaded as `name`.
 
+        The files inside it are written into the folder `attachments`, which is the caller's to empty; without one they
+        are left out. `password` opens a protected file; a missing or wrong one raises `Protected`.
         `progress(pages done, pages in all or None)` is called as pages are read and every two seconds; what it raises
         stops the reading and comes out here. Raises `Permanent` with a sentence when the file cannot be read within
         `seconds` and `memory` (bytes), and `Retryable` when the reading process was lost through no fault of the file.
         """
         job = {"do": "parse", "path": _existing(path), "name": name, "seconds": seconds, "memory": memory}
-        return self._run(job, lambda: _Document(progress or _no_progress), limit=_OUTPUT_LIMIT).result()
+        job |= {"password": password, "attachments": attachments is not None}
+        limit = _OUTPUT_LIMIT + (2 * _ATTACHMENTS_LIMIT if attachments is not None else 0)
+        return self._run(job, lambda: _Document(progress or _no_progress, attachments), limit=limit).result()
 
     def render_page(self, path: Path | str, *, page_index: int, width_px: int, seconds: float, memory: int) -> bytes:
         """A PNG of the PDF's page (the first has index 0), `width_px` wide, less where it would have over 8 megapixels.
@@ -237,7 +253,7 @@ def _follow(
                 answer.tell()
         return next((message for message in _until(status, last) if message is not None), None)
     except TooMuch:
-        raise Permanent("Reading this file gave far more text than a document holds and was stopped.") from None
+        raise Permanent("Reading this file gave far more than a document holds and was stopped.") from None
     except _Garbled:
         raise _unreadable() from None
 
@@ -313,6 +329,8 @@ class _Answer:
                     self.done = True
                 case {"kind": "memory"}:
                     self.out_of_memory = True
+                case {"kind": "protected", "message": str(sentence)}:
+                    self.error = Protected(one_line(sentence)[:300])
                 case {"kind": "refused", "message": str(sentence)}:
                     self.error = Permanent(one_line(sentence)[:300])
                 case {"kind": "crashed", "error": str(error), "where": str(where)}:
@@ -333,9 +351,12 @@ class _Answer:
 
 
 class _Document(_Answer):
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, folder: Path | None) -> None:
         super().__init__()
         self.progress = progress
+        self.folder = folder
+        self.attachments: list[Attachment] = []
+        self.unpacked = 0
         self.head: Message | None = None
         self.pages: list[Page] = []
         self.count: tuple[int, int | None] = (0, None)
@@ -344,12 +365,32 @@ class _Document(_Answer):
         match message:
             case {"kind": "progress", "done": int(done), "total": (int() | None) as total}:
                 self.count = (done, total)
-            case {"kind": "document", "title": str(), "parser": str(), "warnings": list()} if self.head is None:
+            case {"kind": "attachment", "path": str(path)} if self.folder is not None:
+                if len(self.attachments) >= _MOST_ATTACHMENTS:
+                    raise TooMuch
+                file = self.folder / f"{len(self.attachments):05d}"
+                file.touch(mode=0o600)
+                self.attachments.append(Attachment(clean(path)[:1000], file, 0))
+            case {"kind": "bytes"} if self.attachments:
+                self._write(read_bytes(message))
+            case {"kind": "document", "title": str(), "parser": str(), "warnings": list(), "properties": dict()} if (
+                self.head is None
+            ):
                 self.head = message
             case {"kind": "page"} if self.head is not None:
                 self.pages.append(read_page(message))
             case _:
                 raise ValueError("an unknown message")
+
+    def _write(self, piece: bytes) -> None:
+        """Appends to the attachment that came last."""
+        last = self.attachments[-1]
+        self.unpacked += len(piece)
+        if self.unpacked > _ATTACHMENTS_LIMIT:
+            raise TooMuch
+        with last.file.open("ab") as file:
+            file.write(piece)
+        self.attachments[-1] = replace(last, size=last.size + len(piece))
 
     def tell(self) -> None:
         self.progress(*self.count)
@@ -358,7 +399,18 @@ class _Document(_Answer):
         if self.head is None or len(self.pages) != self.head.get("pages"):
             raise _unreadable()
         warnings = tuple(clean(str(warning))[:500] for warning in self.head["warnings"][:_MOST_WARNINGS])
-        return ParsedDocument(clean(self.head["title"])[:500], tuple(self.pages), self.head["parser"][:50], warnings)
+        properties = {
+            one_line(clean(str(key)))[:50]: one_line(clean(str(value)))[:500]
+            for key, value in list(self.head["properties"].items())[:_MOST_PROPERTIES]
+        }
+        return ParsedDocument(
+            clean(self.head["title"])[:500],
+            tuple(self.pages),
+            self.head["parser"][:50],
+            warnings,
+            properties,
+            tuple(self.attachments),
+        )
 
 
 class _Picture(_Answer):

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rag.domain.boxes import pack, unpack
-from rag.domain.text import clean
-from rag.domain.types import Heading, Page
+from rag.domain.text import clean, one_line
+from rag.domain.types import Heading, Page, Reading
 
 Message = dict[str, Any]
 _LENGTH = struct.Struct(">I")
@@ -89,6 +89,10 @@ def page_message(page: Page) -> Message:
         "label": page.label,
         "width": page.width,
         "height": page.height,
+        "reading": page.reading.value,
+        "confidence": page.confidence,
+        "images": page.images,
+        "gap": page.gap,
     }
 
 
@@ -113,6 +117,10 @@ def read_page(message: Message) -> Page:
         clean(label),
         _points(message.get("width")),
         _points(message.get("height")),
+        Reading(str(message.get("reading"))),
+        min(1.0, _points(message.get("confidence"))),
+        int(_points(message.get("images"))),
+        one_line(clean(str(message.get("gap"))))[:200],
     )
 
 
@@ -122,6 +130,11 @@ def read_picture(message: Message) -> bytes:
     if not picture.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError("a picture is a PNG")
     return picture
+
+
+def read_bytes(message: Message) -> bytes:
+    """A piece of an attachment; raises ValueError when it is none."""
+    return _bytes(message.get("data"))
 
 
 def _bytes(value: object) -> bytes:

@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from rag.backends.parsers import HEAD, all_parsers, parser_for
+from rag.backends.parsers.base import Work
 from rag.backends.sandbox_limits import confine, die_with_parent
 from rag.backends.sandbox_messages import Message, page_message, send
-from rag.domain.errors import Permanent
+from rag.domain.errors import Permanent, Protected
 from rag.domain.pages import split_long
 
 # Loaded once, before the forks: together they take a tenth of a second. A parser that needs another still works, more slowly.
@@ -40,6 +41,7 @@ _PRELOADED = (
     "zipfile",
 )
 _JOB_LIMIT = 64 * 1024  # bytes of a job's description
+_PIECE = 1024 * 1024  # bytes of an attachment in one message
 _MOST_PIXELS = 8_000_000
 _PROGRESS_EVERY = 0.1  # seconds
 
@@ -188,7 +190,8 @@ class Child:
             self._do(job, report)
             send(self.channel, {"kind": "done"})
         except Permanent as error:
-            send(self.channel, {"kind": "refused", "message": error.message})
+            kind = "protected" if isinstance(error, Protected) else "refused"
+            send(self.channel, {"kind": kind, "message": error.message})
         except MemoryError:
             del reserve
             send(self.channel, {"kind": "memory"})
@@ -202,7 +205,7 @@ class Child:
     def _do(self, job: Message, report: dict[str, str]) -> None:
         match job["do"]:
             case "parse":
-                self._parse(Path(job["path"]), job["name"])
+                self._parse(job)
             case "render":
                 self._render(Path(job["path"]), job["page_index"], job["width_px"])
             case "report":
@@ -213,16 +216,24 @@ class Child:
                     raise PermissionError
                 getattr(importlib.import_module(module), function)(self.channel)
 
-    def _parse(self, path: Path, name: str) -> None:
+    def _parse(self, job: Message) -> None:
+        path = Path(job["path"])
         with path.open("rb") as file:
-            parser = parser_for(name, file.read(HEAD))
-        document = parser().parse(path, self._progress)
+            parser = parser_for(job["name"], file.read(HEAD))
+        attach = self._attach if job["attachments"] else Work().attach
+        document = parser().parse(path, Work(self._progress, attach, job["password"]))
         # Long texts without pages are cut here, so that no single message grows without need.
         pages = split_long(document.pages)
-        head = {"title": document.title, "parser": document.parser, "warnings": list(document.warnings)}
+        head: Message = {"title": document.title, "parser": document.parser, "warnings": list(document.warnings)}
+        head["properties"] = dict(document.properties)
         send(self.channel, {"kind": "document", "pages": len(pages), **head})
         for page in pages:
             send(self.channel, page_message(page))
+
+    def _attach(self, path: str, content: IO[bytes]) -> None:
+        send(self.channel, {"kind": "attachment", "path": path})
+        while piece := content.read(_PIECE):
+            send(self.channel, {"kind": "bytes", "data": base64.b64encode(piece).decode()})
 
     def _progress(self, done: int, total: int | None) -> None:
         now = time.monotonic()

@@ -9,9 +9,10 @@ import numpy as np
 
 from rag.domain.types import Box
 
-_VERSION = b"\x01"
-_ROW = 16  # bytes of a box before compression: uint32 start and length, four uint16 fractions
+# 1: sixteen bytes a box before compression (uint32 start and length, four uint16 fractions); 2: and a byte of confidence.
+_ROWS = {b"\x01": 16, b"\x02": 17}
 _SCALE = 65_535
+_SURE = 255
 MOST = 1_000_000  # boxes of a page: ten times the densest page seen; what unpacking may take is bounded by it
 
 
@@ -26,7 +27,7 @@ class Rectangle:
 
 
 def pack(boxes: Sequence[Box]) -> bytes:
-    """The boxes as bytes, some five a word; fractions are kept to 1/65535. No boxes give b""."""
+    """The boxes as bytes, some five a word; fractions are kept to 1/65535, confidences to 1/255. No boxes give b""."""
     if not boxes:
         return b""
     offsets = np.array([(box.start, box.end - box.start) for box in boxes], dtype=np.uint32)
@@ -35,27 +36,37 @@ def pack(boxes: Sequence[Box]) -> bytes:
     fractions = np.rint(np.clip(fractions, 0.0, 1.0) * _SCALE).astype("<u2")
     # Column by column: neighbours in a column are alike, neighbours in a row are not.
     raw = offsets.astype("<u4").T.tobytes() + fractions.T.tobytes()
-    return _VERSION + zlib.compress(raw, 6)
+    if all(box.confidence >= 1.0 for box in boxes):
+        return b"\x01" + zlib.compress(raw, 6)
+    sure = np.array([box.confidence for box in boxes], dtype=np.float64)
+    raw += np.rint(np.clip(sure, 0.0, 1.0) * _SURE).astype(np.uint8).tobytes()
+    return b"\x02" + zlib.compress(raw, 6)
 
 
 def unpack(data: bytes) -> tuple[Box, ...]:
     """The boxes that `pack` wrote; raises ValueError for anything else."""
     if not data:
         return ()
+    row = _ROWS.get(data[:1])
+    if row is None:
+        raise ValueError("these are not packed boxes")
     inflate = zlib.decompressobj()
     try:
-        raw = inflate.decompress(data[1:], MOST * _ROW)
+        raw = inflate.decompress(data[1:], MOST * row)
     except zlib.error:
         raise ValueError("these are not packed boxes") from None
-    count, rest = divmod(len(raw), _ROW)
-    if data[:1] != _VERSION or rest or not inflate.eof:
+    count, rest = divmod(len(raw), row)
+    if rest or not inflate.eof:
         raise ValueError("these are not packed boxes")
     starts, lengths = np.frombuffer(raw, dtype="<u4", count=2 * count).reshape(2, count)
     places = np.cumsum(starts, dtype=np.uint32).tolist()
-    corners = (np.frombuffer(raw, dtype="<u2", offset=8 * count).reshape(4, count) / _SCALE).tolist()
+    corners = (np.frombuffer(raw, dtype="<u2", offset=8 * count, count=4 * count).reshape(4, count) / _SCALE).tolist()
+    sure = np.frombuffer(raw, dtype=np.uint8, offset=16 * count) / _SURE if row == 17 else np.ones(count)
     return tuple(
-        Box(start, start + length, x0, y0, x1, y1)
-        for start, length, x0, y0, x1, y1 in zip(places, lengths.tolist(), *corners, strict=True)
+        Box(start, start + length, x0, y0, x1, y1, confidence)
+        for start, length, x0, y0, x1, y1, confidence in zip(
+            places, lengths.tolist(), *corners, sure.tolist(), strict=True
+        )
     )
 
 

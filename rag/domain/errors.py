@@ -13,5 +13,9 @@ class Permanent(RagError):
     """Trying again with the same input cannot help: a broken file, a missing model, a refused request."""
 
 
+class Protected(Permanent):
+    """The file is encrypted, and the password is missing or wrong: it can be tried again with another."""
+
+
 class Retryable(RagError):
     """The same call may succeed later: a busy model, a lost connection, a full disk."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from uuid import UUID
 
 import numpy as np
@@ -11,9 +12,21 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 
+class Reading(StrEnum):
+    """How a page was read."""
+
+    TEXT = "text"  # the file's own text
+    OCR = "ocr"  # recognised from its picture
+    BLANK = "blank"  # nothing is on it
+    UNREAD = "unread"  # something is on it that was not read
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where one word stands: code points [start, end) of `Page.text`, and its rectangle as fractions of the page, origin top left."""
+    """Where one word stands: code points [start, end) of `Page.text`, and its rectangle as fractions of the page, origin top left.
+
+    `confidence` is how sure a recognised word is, 0 to 1; the file's own words have 1.
+    """
 
     start: int
     end: int
@@ -21,6 +34,7 @@ class Box:
     y0: float
     x1: float
     y1: float
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,8 @@ class Page:
     """One page as read: `number` is its 1-based place in the file, or None where the format has no pages.
 
     `text` is NFC, with "\\n" between lines and a blank line between blocks, and holds no NUL. `boxes` are in text order.
+    A parser that gives an UNREAD page with a number asks for its picture to be recognised; whatever was read of it is in
+    `text` all the same. `confidence` is the mean over the recognised words. `gap` is a sentence that says what is missing.
     """
 
     number: int | None
@@ -46,16 +62,35 @@ class Page:
     label: str = ""  # the printed page number where it differs ("iv", "A-3")
     width: float = 0.0  # points; 0 where the format has no pages
     height: float = 0.0
+    reading: Reading = Reading.TEXT
+    confidence: float = 1.0
+    images: int = 0  # pictures on it whose content was not read
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file inside a file: of a mail, an archive, a PDF. `path` is relative, as the container names it; `file` holds its bytes."""
+
+    path: str
+    file: Path
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """What a parser read. `parser` is its provenance, name and version ("pdf/1"); `warnings` are sentences for the user."""
+    """What a parser read. `parser` is its provenance, name and version ("pdf/1"); `warnings` are sentences for the user.
+
+    `properties` are the file's own, by lower-case name ("author", "subject", "created", "sender" …). `attachments` become
+    documents of their own; whoever asked for the parsing owns their files.
+    """
 
     title: str
     pages: tuple[Page, ...]
     parser: str
     warnings: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

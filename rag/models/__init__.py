@@ -2,27 +2,35 @@
 
 from rag.models.content import Chunk, Extraction, Page, Removal
 from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence
-from rag.models.index import IndexGeneration, IngestRun, Vector
+from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
+from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
-from rag.models.library import Collection, Document, Grant, Revision
+from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision
 
 __all__ = [
     "Answer",
     "AnswerSource",
+    "Batch",
     "Chunk",
     "Citation",
     "Collection",
+    "CollectionField",
     "Conversation",
     "Document",
     "Extraction",
     "Feedback",
+    "FieldValue",
     "Grant",
     "IndexGeneration",
     "IngestRun",
     "LanguageModel",
+    "Mailbox",
     "Page",
+    "PageDraft",
     "Removal",
     "Revision",
     "Sentence",
+    "Upload",
     "Vector",
+    "WatchedFolder",
 ]

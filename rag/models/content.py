@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F
 
 from core.models import Role
-from rag.domain.types import Principal, Scope
+from rag.domain.types import Principal, Reading, Scope
 from rag.models.library import Collection, Document, Revision, granted
 
 
@@ -17,7 +17,18 @@ class Extraction(models.Model):
     parser = models.CharField(max_length=40)
     title = models.CharField(max_length=300, blank=True)
     warnings = models.JSONField(default=list)
+    properties = models.JSONField(default=dict)  # the file's own: author, subject, created …
+    language = models.CharField(max_length=8, blank=True)  # ISO 639-1, of most of the text; "" where too little tells
+    # The coverage report. Pages: all = with a text layer + read by OCR + blank + unread.
+    pages_in_all = models.PositiveIntegerField(default=0)
     pages_with_text = models.PositiveIntegerField(default=0)
+    pages_by_ocr = models.PositiveIntegerField(default=0)
+    pages_blank = models.PositiveIntegerField(default=0)
+    pages_unread = models.PositiveIntegerField(default=0)
+    confidence = models.FloatField(default=1)  # mean over the pages read by OCR, 0 to 1
+    images = models.PositiveIntegerField(default=0)  # pictures whose content was not read
+    attachments = models.PositiveIntegerField(default=0)  # files inside it that became documents
+    left_out = models.JSONField(default=list)  # files inside it that did not: [path, sentence]
     characters = models.BigIntegerField(default=0)
     created = models.DateTimeField(auto_now_add=True)
 
@@ -49,6 +60,12 @@ class Page(models.Model):
     boxes = models.BinaryField(default=bytes)  # rag.domain.boxes.pack
     width = models.FloatField(default=0)
     height = models.FloatField(default=0)
+    reading = models.CharField(
+        max_length=8, choices=[(reading.value, reading.value) for reading in Reading], default="text"
+    )
+    confidence = models.FloatField(default=1)  # mean over the words that OCR read
+    images = models.PositiveIntegerField(default=0)
+    gap = models.CharField(max_length=200, blank=True)  # what is missing, as a sentence
 
     objects = PageQuerySet.as_manager()
 

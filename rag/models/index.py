@@ -15,11 +15,17 @@ class Vector(models.Model):
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="vectors")
     version = models.BigIntegerField()
     digest = models.CharField(max_length=80)  # the embedder's weights
+    words = models.CharField(
+        max_length=32, blank=True
+    )  # BLAKE2b-128 of the embedded text: the same words are embedded once
     data = models.BinaryField()
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("chunk", "digest"), name="one_vector_per_embedder"),)
-        indexes = (models.Index(fields=("collection", "digest", "version"), name="vector_by_version"),)
+        indexes = (
+            models.Index(fields=("collection", "digest", "version"), name="vector_by_version"),
+            models.Index(fields=("collection", "digest", "words"), name="vector_by_words"),
+        )
 
     def __str__(self) -> str:
         return f"{self.chunk_id} by {self.digest[:12]}"
@@ -59,16 +65,18 @@ class IndexGeneration(models.Model):
 class RunState(models.TextChoices):
     QUEUED = "queued", _("waiting")
     READING = "reading", _("reading")
+    RECOGNISING = "recognising", _("recognising text in pictures")
     EMBEDDING = "embedding", _("embedding")
     READY = "ready", _("ready")
     FAILED = "failed", _("failed")
+    CANCELLED = "cancelled", _("cancelled")
 
 
 class IngestRun(models.Model):
     """How far a revision has come. `attempt` is the fencing token: every write of a worker names the attempt it holds."""
 
     revision = models.OneToOneField(Revision, on_delete=models.CASCADE, related_name="run")
-    state = models.CharField(max_length=10, choices=RunState.choices, default=RunState.QUEUED)
+    state = models.CharField(max_length=12, choices=RunState.choices, default=RunState.QUEUED)
     attempt = models.PositiveIntegerField(default=0)
     failures = models.PositiveSmallIntegerField(default=0)  # attempts that died or failed in a way worth repeating
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -79,9 +87,30 @@ class IngestRun(models.Model):
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True)
     searchable = models.BooleanField(default=False)  # by words
+    gaps = models.PositiveIntegerField(default=0)  # pages that could not be read: READY with any is "ready with gaps"
+    needs_password = models.BooleanField(default=False)
+    bulk = models.BooleanField(default=False)  # part of a large import: waits behind what people upload one by one
+    batch = models.ForeignKey("Batch", on_delete=models.SET_NULL, null=True, blank=True, related_name="runs")
 
     class Meta:
-        indexes = (models.Index(fields=("state", "lease_until"), name="run_by_state"),)
+        indexes = (
+            models.Index(fields=("state", "lease_until"), name="run_by_state"),
+            models.Index(fields=("batch", "state"), name="run_of_batch"),
+        )
 
     def __str__(self) -> str:
         return f"{self.revision_id} {self.state} (attempt {self.attempt})"
+
+
+class PageDraft(models.Model):
+    """A page that OCR has read while the rest of its revision is not done: a killed run goes on behind it."""
+
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="drafts")
+    number = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("revision", "number"), name="one_draft_per_page"),)
+
+    def __str__(self) -> str:
+        return f"{self.revision_id} page {self.number}"

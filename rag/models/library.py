@@ -91,6 +91,14 @@ class Document(models.Model):
     current = models.ForeignKey("Revision", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
     deleted = models.DateTimeField(null=True, blank=True)
+    # The mail or archive that it came in; it goes when that goes.
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
+    # In force from its first day on, until another document takes its place; to be looked at again by `review_by`.
+    valid_from = models.DateField(null=True, blank=True)
+    review_by = models.DateField(null=True, blank=True)
+    superseded_by = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="supersedes"
+    )
 
     objects = DocumentQuerySet.as_manager()
 
@@ -118,13 +126,55 @@ class Revision(models.Model):
     sha256 = models.CharField(max_length=64)
     size = models.BigIntegerField()
     media_type = models.CharField(max_length=120)
-    file = models.FileField(max_length=200)
+    file = models.FileField(max_length=200)  # revisions of one collection with the same bytes share it
+    secret = models.TextField(blank=True)  # the password that opens it, encrypted with the site's key
     uploader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("document", "-number")
         constraints = (models.UniqueConstraint(fields=("document", "number"), name="revision_number"),)
+        indexes = (models.Index(fields=("sha256",), name="revision_by_bytes"),)
 
     def __str__(self) -> str:
         return f"{self.document_id} revision {self.number}"
+
+
+class FieldKind(models.TextChoices):
+    TEXT = "text", _("text")
+    DATE = "date", _("date")
+
+
+class CollectionField(models.Model):
+    """A field of a collection's own: client, matter, type … `source` says what fills it when nobody does by hand:
+    "folder:1" (the first folder of the path), "property:author" (the file's own), or "" (the form or a CSV alone)."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="fields")
+    key = models.SlugField(max_length=40)
+    label = models.CharField(_("name"), max_length=60)
+    kind = models.CharField(_("kind"), max_length=8, choices=FieldKind.choices, default=FieldKind.TEXT)
+    source = models.CharField(_("filled from"), max_length=60, blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("position", "id")
+        constraints = (models.UniqueConstraint(fields=("collection", "key"), name="one_field_per_key"),)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class FieldValue(models.Model):
+    """What a document has in a field; dates as ISO 8601. `by_hand`: a person or a CSV wrote it, so sources leave it alone."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="values")
+    field = models.ForeignKey(CollectionField, on_delete=models.CASCADE, related_name="values")
+    value = models.CharField(max_length=200)
+    by_hand = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("document", "field"), name="one_value_per_field"),)
+        indexes = (models.Index(fields=("field", "value"), name="value_of_field"),)
+
+    def __str__(self) -> str:
+        return self.value

@@ -24,7 +24,7 @@ from rag.backends.parsers import (
     suffixes,
 )
 from rag.backends.parsers._numbering import number_text
-from rag.backends.parsers.base import Parser
+from rag.backends.parsers.base import Parser, Work
 from rag.backends.parsers.docx import DocxParser
 from rag.backends.parsers.html import HtmlParser
 from rag.backends.parsers.markdown import MarkdownParser
@@ -48,7 +48,7 @@ def parse(path: Path) -> ParsedDocument:
     """As the product does it: the parser is found by name and content."""
     with path.open("rb") as file:
         parser = parser_for(path.name, file.read(HEAD))
-    return parser().parse(path, lambda done, total: None)
+    return parser().parse(path, Work())
 
 
 def text_of(document: ParsedDocument) -> str:
@@ -130,7 +130,7 @@ class ParserContract:
     def test_progress_reaches_the_end(self, tmp_path: Path) -> None:
         seen: list[tuple[int, int | None]] = []
         path = self.make(tmp_path / f"sample{self.suffix}")
-        self.parser().parse(path, lambda done, total: seen.append((done, total)))
+        self.parser().parse(path, Work(progress=lambda done, total: seen.append((done, total))))
         assert seen
         assert seen[-1][0] == seen[-1][1]
 

@@ -2,13 +2,35 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from rag.domain.types import ParsedDocument
 
 # Called with (pages done, pages in all); the total is None while it is not known.
 Progress = Callable[[int, int | None], None]
+
+
+def _no_progress(done: int, total: int | None) -> None:
+    """Nobody wants to know."""
+
+
+def _not_kept(path: str, content: IO[bytes]) -> None:
+    """Nobody takes attachments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a parser is given beside the file: whom to tell how far it is, whom to hand attachments, a password.
+
+    `attach(path, content)` takes a file inside the file: its relative path as the container names it, and a stream that
+    is read to its end at once. It raises `Permanent` when there are too many or they are too large; let that pass.
+    """
+
+    progress: Progress = _no_progress
+    attach: Callable[[str, IO[bytes]], None] = _not_kept
+    password: str = ""
 
 
 class Parser(ABC):
@@ -24,5 +46,7 @@ class Parser(ABC):
         """Whether a file that starts with `head` (its first 4,096 bytes or fewer) can be of this kind."""
 
     @abstractmethod
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
-        """The whole document; raises `Permanent` with a sentence for the user when it cannot be read."""
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
+        """The whole document; raises `Permanent` with a sentence for the user when it cannot be read, and `Protected`
+        when it needs a password, or another one than `work.password`.
+        """

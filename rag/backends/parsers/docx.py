@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from rag.backends.parsers._numbering import BULLET, Level, Numbering
 from rag.backends.parsers._office import Package
 from rag.backends.parsers._writer import Writer
-from rag.backends.parsers.base import Parser, Progress
+from rag.backends.parsers.base import Parser, Work
 from rag.domain.errors import Permanent
 from rag.domain.text import one_line, sensible_title
 from rag.domain.types import ParsedDocument
@@ -44,14 +44,14 @@ class DocxParser(Parser):
         # A protected document is an OLE container; `parse` tells it from an old .doc.
         return head.startswith((b"PK\x03\x04", _OLE))
 
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
         with Package(path, kind=_KIND) as package:
             reading = _Reading(package)
             reading.run()
         page = reading.writer.page()
         if not page.text:
             raise Permanent("This Word document holds no text.")
-        progress(1, 1)
+        work.progress(1, 1)
         title = reading.given_title or sensible_title(reading.title) or sensible_title(reading.writer.first_heading)
         return ParsedDocument(title, (page,), self.name, tuple(reading.warnings()))
 

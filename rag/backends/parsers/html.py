@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from rag.backends.parsers._kinds import is_text, kind_of, looks_like_html
 from rag.backends.parsers._writer import Writer
-from rag.backends.parsers.base import Parser, Progress
+from rag.backends.parsers.base import Parser, Work
 from rag.backends.parsers.text import decode
 from rag.domain.errors import Permanent
 from rag.domain.text import clean, one_line, sensible_title
@@ -56,7 +56,7 @@ class HtmlParser(Parser):
             return False
         return looks_like_html(head) or b"<" in head
 
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
         root = _tree(_decoded(path.read_bytes()))
         if root is None:
             raise Permanent("This file holds no text.")
@@ -65,7 +65,7 @@ class HtmlParser(Parser):
         page = writer.page()
         if not page.text:
             raise Permanent("This web page shows no text of its own.")
-        progress(1, 1)
+        work.progress(1, 1)
         return ParsedDocument(_title(root) or sensible_title(writer.first_heading), (page,), self.name)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rag.backends.parsers._kinds import is_text, kind_of
 from rag.backends.parsers._writer import Writer
-from rag.backends.parsers.base import Parser, Progress
+from rag.backends.parsers.base import Parser, Work
 from rag.backends.parsers.html import visible_blocks
 from rag.backends.parsers.text import decode
 from rag.domain.errors import Permanent
@@ -27,7 +27,7 @@ class MarkdownParser(Parser):
     def recognises(cls, head: bytes) -> bool:
         return kind_of(head) in ("", "a web page") and is_text(head)
 
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
         from markdown_it import MarkdownIt
 
         source = clean(decode(path.read_bytes()))
@@ -40,7 +40,7 @@ class MarkdownParser(Parser):
         page = writer.page()
         if not page.text:
             raise Permanent("This file holds no text.")
-        progress(1, 1)
+        work.progress(1, 1)
         given = sensible_title(title.group(2)) if title else ""
         return ParsedDocument(given or sensible_title(writer.first_heading), (page,), self.name)
 

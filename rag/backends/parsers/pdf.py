@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rag.backends.parsers._layout import Candidate, Vocabulary, Word, lay_out
-from rag.backends.parsers.base import Parser, Progress
+from rag.backends.parsers.base import Parser, Progress, Work
 from rag.domain.errors import Permanent
 from rag.domain.text import one_line, sensible_title
 from rag.domain.types import Heading, Page, ParsedDocument
@@ -42,9 +42,9 @@ class PdfParser(Parser):
     def recognises(cls, head: bytes) -> bool:
         return b"%PDF-" in head[:1024]
 
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
         with closing(_open(path)) as pdf:
-            return _Reading(pdf, progress).document(self.name)
+            return _Reading(pdf, work.progress).document(self.name)
 
 
 def _open(path: Path) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rag.backends.parsers._kinds import is_text, kind_of, utf16_order
-from rag.backends.parsers.base import Parser, Progress
+from rag.backends.parsers.base import Parser, Work
 from rag.domain.errors import Permanent
 from rag.domain.text import tidy
 from rag.domain.types import Page, ParsedDocument
@@ -32,13 +32,13 @@ class TextParser(Parser):
     def recognises(cls, head: bytes) -> bool:
         return kind_of(head) in ("", "a web page") and is_text(head)
 
-    def parse(self, path: Path, progress: Progress) -> ParsedDocument:
+    def parse(self, path: Path, work: Work) -> ParsedDocument:
         if path.stat().st_size > _MOST_BYTES:
             raise Permanent("This file is too large for a text.")
         text = tidy(decode(path.read_bytes()))
         if not text.strip():
             raise Permanent("This file holds no text.")
-        progress(1, 1)
+        work.progress(1, 1)
         return ParsedDocument("", (Page(None, text),), self.name)
 
 
