@@ -24,9 +24,9 @@ def ingest(revision_id: int) -> None:
 @shared_task(time_limit=4 * 3600, expires=24 * 3600)
 def embed(revision_id: int) -> None:
     """Embeds a revision's passages."""
-    from rag.services import ingest as service
+    from rag.services import embedding
 
-    service.embed(revision_id)
+    embedding.embed(revision_id)
 
 
 @shared_task(time_limit=3600, expires=24 * 3600)

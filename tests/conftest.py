@@ -14,7 +14,7 @@ from core.models import Membership, Role, Team, User
 from rag import slots
 from rag.config import rag_config
 from rag.models import Collection, Document, Grant
-from rag.services import indexing, ingest, library
+from rag.services import embedding, indexing, ingest, library
 
 pytest_plugins = ["tests.site"]
 PASSWORD = "correct horse battery staple"
@@ -115,7 +115,7 @@ def add_text() -> AddText:
         document.refresh_from_db()
         assert document.latest is not None
         ingest.read(document.latest.pk)
-        ingest.embed(document.latest.pk)
+        embedding.embed(document.latest.pk)
         document.refresh_from_db()
         return document
 

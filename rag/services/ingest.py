@@ -22,24 +22,22 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from rag.backends.embedders.tokens import TokenCounter
 from rag.config import rag_config
 from rag.domain import boxes, chunking
 from rag.domain.errors import Permanent, RagError
 from rag.domain.pages import split_long
 from rag.domain.types import ParsedDocument
-from rag.models import Chunk, Document, Extraction, IngestRun, Page, Revision, Vector
+from rag.models import Chunk, Document, Extraction, IngestRun, Page, Revision
 from rag.models.index import RunState
 from rag.services import indexing
 from rag.services.leases import Lease, LeaseLost, free
 from rag.services.library import next_version, remove_chunks
 from rag.services.steps import step
-from rag.slots import passage_embedder, sandbox, token_counter
+from rag.slots import sandbox, token_counter
 
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 3  # a run that died this often is not tried again by itself
-EMBED_BATCH = 64  # passages between two commits: about three seconds of work that a kill can cost
 
 
 def read(revision_id: int) -> None:
@@ -65,7 +63,7 @@ def read(revision_id: int) -> None:
     except LeaseLost:
         return
     except RagError as error:
-        _failed(lease, error)
+        failed(lease, error)
         return
     indexing.sync(run.revision.document.collection_id)
     step("read:synced")
@@ -168,72 +166,7 @@ def _queue_embedding(revision_id: int) -> None:
     tasks.send(tasks.embed, revision_id)
 
 
-def embed(revision_id: int) -> None:
-    """Embeds what the revision still lacks, batch by batch; a killed run goes on after its last batch."""
-    step("embed:before-claim")
-    run = (
-        IngestRun.objects.filter(
-            revision=revision_id, state=RunState.EMBEDDING, revision__document__deleted__isnull=True
-        )
-        .select_related("revision__document")
-        .first()
-    )
-    if run is None:
-        return
-    lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING))
-    if lease is None:
-        return
-    step("embed:claimed")
-    collection_id = run.revision.document.collection_id
-    try:
-        with lease:
-            _embed_missing(run.revision, lease)
-            step("embed:embedded")
-            lease.release(state=RunState.READY, finished=timezone.now(), failures=0)
-    except LeaseLost:
-        return
-    except RagError as error:
-        _failed(lease, error)
-        return
-    step("embed:ready")
-    indexing.sync(collection_id)
-
-
-def _embed_missing(revision: Revision, lease: Lease) -> None:
-    embedder = passage_embedder()
-    digest = indexing.vector_digest(embedder.digest)
-    counter = token_counter()
-    chunks = list(
-        Chunk.objects.for_maintenance()
-        .filter(extraction__revision=revision)
-        .exclude(vectors__digest=digest)
-        .values_list("id", "text", "heading", "collection_id", "extraction__title")
-    )
-    total = Chunk.objects.for_maintenance().filter(extraction__revision=revision).count()
-    done = total - len(chunks)
-    # Alike lengths share a batch: padding is wasted work.
-    chunks.sort(key=lambda row: len(row[1]))
-    for start in range(0, len(chunks), EMBED_BATCH):
-        batch = chunks[start : start + EMBED_BATCH]
-        vectors = embedder.embed_passages([_embedded_text(counter, *row[1:3], row[4]) for row in batch])
-        step("embed:batch-computed")
-        with lease.guarded():
-            version = next_version(revision.document.collection_id)
-            Vector.objects.bulk_create(
-                Vector(chunk_id=row[0], collection_id=row[3], version=version, digest=digest, data=vector.tobytes())
-                for row, vector in zip(batch, vectors, strict=True)
-            )
-            done += len(batch)
-            lease.write(done=done, total=total)
-        step("embed:batch-stored")
-
-
-def _embedded_text(counter: TokenCounter, text: str, heading: list[str], title: str) -> str:
-    header = chunking.context_header(title, heading, counter.offsets)
-    return f"{header}\n{text}" if header else text
-
-
-def _failed(lease: Lease, error: RagError) -> None:
+def failed(lease: Lease, error: RagError) -> None:
     """Ends the attempt: for good when trying again cannot help, otherwise until the sweeper queues it again."""
     try:
         if isinstance(error, Permanent):

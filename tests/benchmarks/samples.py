@@ -26,7 +26,7 @@ from rag.access import scope_for_all
 from rag.domain.extracts import Quote
 from rag.domain.types import Source
 from rag.models import Collection, Grant
-from rag.services import ingest, library, quoting, retrieve
+from rag.services import embedding, ingest, library, quoting, retrieve
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def load(actor: User) -> Collection:
         document.refresh_from_db()
         assert document.latest is not None
         ingest.read(document.latest.pk)
-        ingest.embed(document.latest.pk)
+        embedding.embed(document.latest.pk)
     return collection
 
 

@@ -16,7 +16,7 @@ from rag.config import rag_config
 from rag.domain.errors import Permanent
 from rag.models import Chunk, Collection, Document, Extraction, IndexGeneration, IngestRun, Removal, Revision, Vector
 from rag.models.index import RunState
-from rag.services import indexing, ingest, library, retrieve
+from rag.services import embedding, indexing, ingest, library, retrieve
 from rag.services.library import Outcome
 
 AddText = Callable[..., Document]
@@ -169,7 +169,7 @@ def test_a_late_delivery_of_a_finished_task_changes_nothing(
     before = list(Chunk.objects.for_maintenance().values_list("pk", flat=True))
     assert document.latest is not None
     ingest.read(document.latest.pk)
-    ingest.embed(document.latest.pk)
+    embedding.embed(document.latest.pk)
     assert list(Chunk.objects.for_maintenance().values_list("pk", flat=True)) == before
     ingest.read(987654321)  # the row is gone: quiet
 
