@@ -39,6 +39,7 @@ class Parser(ABC):
     name: ClassVar[str]  # provenance, "pdf/1": raise the number when the same bytes would give other text
     media_types: ClassVar[frozenset[str]]
     suffixes: ClassVar[frozenset[str]]  # lower case, with the dot
+    converts_to: ClassVar[str] = ""  # a suffix: `rag.backends.convert.readable` makes such a file of it first
 
     @classmethod
     @abstractmethod
