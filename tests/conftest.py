@@ -110,7 +110,7 @@ def add_text() -> AddText:
 
     def add(actor: User, collection: Collection, name: str, text: str | bytes) -> Document:
         body = text if isinstance(text, bytes) else text.encode()
-        added = library.add_document(actor, collection, ContentFile(body), path=name)
+        added = library.add_document(actor, collection, ContentFile(body), path=name, replaces=True)
         document = added.document
         document.refresh_from_db()
         assert document.latest is not None

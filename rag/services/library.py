@@ -5,9 +5,10 @@ import re
 import shutil
 import unicodedata
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from django.core.files import File
@@ -19,15 +20,17 @@ from django.utils.translation import gettext as _
 
 from core import audit
 from core.models import Role, Team, User
-from rag.backends.parsers import media_type_of, parser_for
+from core.sealing import seal
+from rag.backends.parsers import HEAD, media_type_of, parser_for
 from rag.config import rag_config
 from rag.domain.errors import Permanent
-from rag.models import Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
+from rag.models import Batch, Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
 from rag.models.content import ChunkQuerySet
 from rag.models.index import RunState
 
 _BLOCK = 1024 * 1024
-_HEAD = 4096
+NESTING_MOST = 4  # a file in a mail in an archive in a mail
+INSIDE_MOST = 10_000  # documents that archives inside an archive may grow to
 # Controls, and the marks that turn the reading direction: "exe.fdp" must not be shown as "pdf.exe".
 _UNSEEN = re.compile("[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
@@ -65,32 +68,113 @@ def clean_path(name: str) -> str:
     return path
 
 
-def add_document(actor: User, collection: Collection, upload: File, *, path: str) -> Added:  # type: ignore[type-arg]  # File[bytes] at run time is not subscriptable
+class Exists(Permanent):
+    """Another file is at this path already: it may be replaced (`replaces`), or the new one go to `free_path`."""
+
+
+def add_document(
+    actor: User,
+    collection: Collection,
+    upload: File,  # type: ignore[type-arg]  # File[bytes] at run time is not subscriptable
+    *,
+    path: str,
+    replaces: bool = False,
+    batch: Batch | None = None,
+    bulk: bool = False,
+) -> Added:
     """Stores the upload and queues it for reading. The same bytes at the same path again are nothing to do.
 
-    The caller has checked that `actor` may write to `collection`. Raises Permanent for an empty, unsupported or mislabelled file.
+    Other bytes at a live document's path become its next revision where `replaces` says so; otherwise Exists is raised.
+    `bulk` waits behind what people upload one by one. The caller has checked that `actor` may write to `collection`.
+    Raises Permanent for an empty, unsupported or mislabelled file, and for a path that belongs to a file inside another.
     """
+    new = _Arrival(
+        actor=actor,
+        owner=actor,
+        collection=collection,
+        path=clean_path(path),
+        replaces=replaces,
+        batch=batch,
+        bulk=bulk,
+    )
+    return _add(new, upload)
+
+
+def add_child(parent: Revision, path: str, file: Path) -> Added:
+    """A document for a file inside `parent`'s file, at the parent's path + "/" + `path`; adding it again is nothing to do.
+
+    It belongs to whoever the parent belongs to, and goes when that goes. Raises Permanent, with a sentence for the reader, when
+    the file cannot be taken in: unsupported, empty, nested too deeply, or its place is taken by a document of its own.
+    """
+    container = parent.document
+    new = _Arrival(
+        actor=parent.uploader,
+        owner=container.owner,
+        collection=container.collection,
+        path=clean_path(f"{container.path}/{clean_path(path)}"),
+        replaces=True,
+        bulk=True,
+        parent=container,
+    )
+    _check_nesting(container, file)
+    with file.open("rb") as opened:
+        return _add(new, File(opened))
+
+
+def free_path(collection: Collection, path: str) -> str:
+    """The path itself where no live document is, otherwise the first free of "name (2).pdf", "name (3).pdf" …"""
     path = clean_path(path)
+    suffix = PurePosixPath(path).suffix
+    stem = path.removesuffix(suffix)[: 500 - 8 - len(suffix)]
+    beside = Document.objects.live().filter(collection=collection, path__startswith=stem)
+    taken = set(beside.values_list("path", flat=True))
+    number = 1
+    while path in taken:
+        number += 1
+        path = f"{stem} ({number}){suffix}"
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A file on its way in: who sends it, where it goes, and what it may do there."""
+
+    actor: User | None
+    owner: User | None
+    collection: Collection
+    path: str
+    replaces: bool
+    bulk: bool
+    batch: Batch | None = None
+    parent: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Bytes in the storage under a name of our own making."""
+
+    file: str
+    sha256: str
+    size: int
+    media_type: str
+
+
+def _add(new: _Arrival, upload: File) -> Added:  # type: ignore[type-arg]
     upload.seek(0)
-    head = upload.read(_HEAD)
+    head = upload.read(HEAD)
     if not head:
-        raise Permanent(_("“%(name)s” is empty.") % {"name": PurePosixPath(path).name})
-    parser = parser_for(path, head)
-    stored, digest, size = _store(upload)
+        raise Permanent(_("“%(name)s” is empty.") % {"name": PurePosixPath(new.path).name})
+    parser = parser_for(new.path, head)
+    stored = _store(upload, media_type_of(parser))
     try:
-        added = _record(
-            actor, collection, path=path, file=stored, sha256=digest, size=size, media_type=media_type_of(parser)
-        )
-    except BaseException:
-        default_storage.delete(stored)
-        raise
-    if added.outcome is Outcome.UNCHANGED:
-        default_storage.delete(stored)
-    return added
+        return _record(new, stored)
+    finally:
+        # Asked of the database, not concluded from how it ended: a lost Redis raises after the rows were committed.
+        if not Revision.objects.filter(file=stored.file).exists():
+            default_storage.delete(stored.file)
 
 
-def _store(upload: IO[bytes]) -> tuple[str, str, int]:
-    """Writes the bytes under a name of our own making; the name, the sha256 and the size."""
+def _store(upload: IO[bytes], media_type: str) -> _Stored:
     upload.seek(0)
     digest, size = hashlib.sha256(), 0
     while block := upload.read(_BLOCK):
@@ -99,45 +183,96 @@ def _store(upload: IO[bytes]) -> tuple[str, str, int]:
     key = uuid.uuid4().hex
     upload.seek(0)
     name = default_storage.save(f"{key[:2]}/{key}", File(upload))
-    return name, digest.hexdigest(), size
+    return _Stored(name, digest.hexdigest(), size, media_type)
 
 
 @transaction.atomic
-def _record(
-    actor: User, collection: Collection, *, path: str, file: str, sha256: str, size: int, media_type: str
-) -> Added:
-    # The row lock makes twenty simultaneous uploads of one file one document (I7).
-    Collection.objects.select_for_update().get(pk=collection.pk)
-    document = Document.objects.live().filter(collection=collection, path=path).select_related("latest").first()
-    outcome = Outcome.NEW if document is None else Outcome.REVISED
+def _record(new: _Arrival, stored: _Stored) -> Added:
+    # The row lock makes twenty simultaneous uploads of one file one document (I7), and keeps a file from being purged
+    # between the moment it is found and the moment it is shared.
+    Collection.objects.select_for_update().get(pk=new.collection.pk)
+    if new.parent is not None and not Document.objects.live().filter(pk=new.parent.pk).exists():
+        raise Permanent(_("The file that this was in was deleted."))
+    places = Document.objects.live().filter(collection=new.collection, path=new.path)
+    document = places.select_related("latest", "parent").first()
     if document is None:
-        title = PurePosixPath(path).stem[:300] or path[:300]
-        document = Document.objects.create(collection=collection, path=path, title=title, owner=actor)
-    elif document.latest is not None and document.latest.sha256 == sha256:
-        return Added(document, Outcome.UNCHANGED)
+        document, outcome = _placed(new), Outcome.NEW
+    else:
+        if document.parent_id != (new.parent.pk if new.parent else None):
+            raise _taken(document)
+        if document.latest is not None and document.latest.sha256 == stored.sha256:
+            _queue_again(document.latest)
+            return Added(document, Outcome.UNCHANGED)
+        if not new.replaces:
+            raise Exists(_("Another file is at “%(path)s” already.") % {"path": new.path})
+        outcome = Outcome.REVISED
     revision = Revision.objects.create(
         document=document,
         number=document.latest.number + 1 if document.latest else 1,
-        sha256=sha256,
-        size=size,
-        media_type=media_type,
-        file=file,
-        uploader=actor,
+        sha256=stored.sha256,
+        size=stored.size,
+        media_type=stored.media_type,
+        file=_shared_file(new.collection, stored.sha256) or stored.file,
+        uploader=new.actor,
     )
     document.latest = revision
     document.save(update_fields=["latest"])
-    IngestRun.objects.create(revision=revision)
+    IngestRun.objects.create(revision=revision, batch=new.batch, bulk=new.bulk)
     audit.record(
         "document.uploaded",
-        actor=actor,
+        actor=new.actor,
         subject=document,
-        path=path,
+        path=new.path,
         revision=revision.number,
-        sha256=sha256,
-        size=size,
+        sha256=stored.sha256,
+        size=stored.size,
     )
     _queue(revision)
     return Added(document, outcome)
+
+
+def _placed(new: _Arrival) -> Document:
+    title = PurePosixPath(new.path).stem[:300] or new.path[:300]
+    return Document.objects.create(
+        collection=new.collection, path=new.path, title=title, owner=new.owner, parent=new.parent
+    )
+
+
+def _taken(document: Document) -> Permanent:
+    """Why nothing else can come to this document's place: it is a file inside another, or it is none and should be."""
+    if document.parent is None:
+        return Permanent(_("A document of its own is at “%(path)s” already.") % {"path": document.path})
+    return Permanent(
+        _("“%(path)s” is a file inside “%(parent)s”: upload that one again instead.")
+        % {"path": document.path, "parent": document.parent.path}
+    )
+
+
+def _shared_file(collection: Collection, sha256: str) -> str:
+    """The file of another revision with these bytes, or "". Never across collections: the saved time would tell that they are there."""
+    same = Revision.objects.filter(document__collection=collection, sha256=sha256).order_by("pk")
+    name = same.values_list("file", flat=True).first()
+    return name if name and default_storage.exists(name) else ""
+
+
+def _check_nesting(container: Document, file: Path) -> None:
+    """Raises Permanent for a file that lies too deep, or that is the very file it lies in: such archives never end."""
+    above, depth = container, 1
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    while True:
+        if above.latest is not None and above.latest.sha256 == sha256:
+            raise Permanent(_("It contains itself."))
+        if above.parent is None:
+            break
+        above, depth = above.parent, depth + 1
+    if depth > NESTING_MOST:
+        raise Permanent(_("It lies too deep: files inside files are read %(most)d deep.") % {"most": NESTING_MOST})
+    inside = Document.objects.live().filter(collection=container.collection, path__startswith=f"{above.path}/")
+    if depth > 1 and inside.count() >= INSIDE_MOST:
+        raise Permanent(
+            _("More than %(most)d files are inside “%(path)s”.") % {"most": INSIDE_MOST, "path": above.path}
+        )
 
 
 def _queue(revision: Revision) -> None:
@@ -146,32 +281,82 @@ def _queue(revision: Revision) -> None:
     tasks.send(tasks.ingest, revision.pk)
 
 
-@transaction.atomic
-def retry(actor: User, document: Document) -> None:
-    """Queues the newest revision again after it failed; anything else is left as it is."""
-    if document.latest is None:
-        return
-    changed = IngestRun.objects.filter(revision=document.latest, state=RunState.FAILED).update(
-        state=RunState.QUEUED, failures=0, message="", lease_until=None, queued=timezone.now(), finished=None
+def _queue_again(revision: Revision) -> bool:
+    """Queues the revision where it failed or was cancelled; whether it did."""
+    ended = IngestRun.objects.filter(revision=revision, state__in=(RunState.FAILED, RunState.CANCELLED))
+    changed = ended.update(
+        state=RunState.QUEUED,
+        failures=0,
+        message="",
+        needs_password=False,
+        lease_until=None,
+        done=0,
+        total=0,
+        queued=timezone.now(),
+        started=None,
+        finished=None,
     )
     if changed:
-        audit.record("document.retried", actor=actor, subject=document)
-        _queue(document.latest)
+        _queue(revision)
+    return bool(changed)
+
+
+@transaction.atomic
+def retry(actor: User, document: Document, *, password: str = "") -> bool:
+    """Queues the newest revision again after it failed or was cancelled, and says whether it did; anything else stays as it is.
+
+    `password` opens a protected file; it is kept encrypted with the site's key, for reading the revision again.
+    """
+    revision = document.latest
+    if revision is None or not _queue_again(revision):
+        return False
+    if password:
+        Revision.objects.filter(pk=revision.pk).update(secret=seal(password))
+    audit.record("document.retried", actor=actor, subject=document, password=bool(password))
+    return True
 
 
 @transaction.atomic
 def delete_document(actor: User, document: Document) -> None:
-    """Takes the document out at once: the next search, page or citation no longer finds it. Its bytes go soon after."""
+    """Takes the document and the files inside it out at once: the next search, page or citation no longer finds them.
+
+    Their bytes go soon after.
+    """
+    if _take_out(document.collection_id, [document.pk]):
+        audit.record("document.deleted", actor=actor, subject=document, path=document.path)
+
+
+@transaction.atomic
+def drop_children(parent: Document, *, keep_paths: Iterable[str]) -> int:
+    """Takes out the files that were inside an earlier revision of `parent` and no longer are, and says how many.
+
+    `keep_paths` are those that are, as they were given to `add_child`.
+    """
+    kept = {clean_path(f"{parent.path}/{clean_path(path)}") for path in keep_paths}
+    inside = Document.objects.live().filter(parent=parent).values_list("pk", "path")
+    return _take_out(parent.collection_id, [pk for pk, path in inside if path not in kept])
+
+
+def _take_out(collection_id: uuid.UUID, documents: Sequence[uuid.UUID]) -> int:
+    """Marks documents and everything inside them as deleted and takes their words out of every search; how many there were."""
     from rag import tasks
 
-    changed = Document.objects.filter(pk=document.pk, deleted__isnull=True).update(deleted=timezone.now())
-    if not changed:
-        return
-    remove_chunks(document.collection_id, Chunk.objects.for_maintenance().filter(document=document))
-    # A worker that is reading it loses its lease and writes nothing more.
-    IngestRun.objects.filter(revision__document=document).update(attempt=F("attempt") + 1, lease_until=None)
-    audit.record("document.deleted", actor=actor, subject=document, path=document.path)
-    tasks.send(tasks.purge, str(document.collection_id))
+    # The collection first, as in _record: no file can be added to a container in the same moment.
+    Collection.objects.select_for_update().get(pk=collection_id)
+    found = list(Document.objects.filter(pk__in=documents, deleted__isnull=True).values_list("pk", flat=True))
+    level = found
+    while level:
+        inside = Document.objects.filter(parent__in=level, deleted__isnull=True)
+        level = list(inside.values_list("pk", flat=True))
+        found += level
+    if not found:
+        return 0
+    Document.objects.filter(pk__in=found).update(deleted=timezone.now())
+    remove_chunks(collection_id, Chunk.objects.for_maintenance().filter(document__in=found))
+    # A worker that is reading one loses its lease and writes nothing more.
+    IngestRun.objects.filter(revision__document__in=found).update(attempt=F("attempt") + 1, lease_until=None)
+    tasks.send(tasks.purge, str(collection_id))
+    return len(found)
 
 
 def remove_chunks(collection_id: uuid.UUID, chunks: ChunkQuerySet) -> None:
@@ -199,16 +384,18 @@ def next_version(collection_id: uuid.UUID) -> int:
 @transaction.atomic
 def purge_deleted(collection_id: uuid.UUID) -> int:
     """Removes what deleted documents left, rows and bytes, and says how many there were. Running it twice is running it once."""
+    # Waits for whoever is just sharing one of these files; who comes after finds the rows gone and keeps a file of its own.
+    Collection.objects.select_for_update().filter(pk=collection_id).first()
     gone = Document.objects.filter(collection_id=collection_id, deleted__isnull=False)
-    files = list(Revision.objects.filter(document__in=gone).values_list("file", flat=True))
     documents = list(gone.values_list("pk", flat=True))
-    count = len(documents)
+    files = set(Revision.objects.filter(document__in=gone).values_list("file", flat=True))
     gone.delete()
+    files -= set(Revision.objects.filter(file__in=files).values_list("file", flat=True))
     transaction.on_commit(lambda: _delete_files(files, documents))
-    return count
+    return len(documents)
 
 
-def _delete_files(files: list[str], documents: list[uuid.UUID]) -> None:
+def _delete_files(files: Iterable[str], documents: Iterable[uuid.UUID]) -> None:
     """The originals, and the pictures that were drawn of their pages."""
     for file in files:
         default_storage.delete(file)

@@ -29,7 +29,7 @@ def load(actor: User) -> Collection:
             collection = library.create_collection(actor, name=NAME, description=_DESCRIPTION, team=team)
     for path in samples.documents():
         with path.open("rb") as file:
-            library.add_document(actor, collection, File(file, name=path.name), path=path.name)
+            library.add_document(actor, collection, File(file, name=path.name), path=path.name, replaces=True)
     return collection
 
 

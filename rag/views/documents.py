@@ -44,7 +44,7 @@ def upload(request: SignedIn, collection_id: UUID) -> HttpResponse:
 
 def _add(request: SignedIn, found: Collection, file: "UploadedFile[Any]", path: str) -> dict[str, object]:
     try:
-        added = library.add_document(request.user, found, file, path=path)
+        added = library.add_document(request.user, found, file, path=path, replaces=True)
     except RagError as error:
         return {"name": path, "ok": False, "message": error.message}
     sentences = {

@@ -97,7 +97,9 @@ def test_the_old_revision_is_searched_until_the_new_one_has_been_read(
     alice: User, policies: Collection, add_text: AddText
 ) -> None:
     add_text(alice, policies, "leave.md", LEAVE)
-    library.add_document(alice, policies, ContentFile(LEAVE.replace("27", "29").encode()), path="leave.md")
+    library.add_document(
+        alice, policies, ContentFile(LEAVE.replace("27", "29").encode()), path="leave.md", replaces=True
+    )
     scope = scope_for(alice, asked=[policies.pk])
     assert "27 days" in retrieve.search("days of leave", scope).sources[0].text
 
