@@ -5,6 +5,7 @@ not type-check. Administrators get nothing extra: running the site is not readin
 """
 
 from collections.abc import Collection as AbstractCollection
+from collections.abc import Sequence
 from enum import IntEnum
 from uuid import UUID
 
@@ -12,8 +13,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
 
 from core.models import Role, User
-from rag.domain.types import Principal, Scope
-from rag.models import Answer, Collection, Conversation, Document, Revision
+from rag.domain.conditions import Condition
+from rag.domain.types import Filter, Principal, Scope
+from rag.models import Answer, Collection, CollectionField, Conversation, Document, Revision
 
 _NOT_FOUND = "There is nothing here."
 
@@ -31,11 +33,36 @@ def principal_of(user: User | AnonymousUser) -> Principal:
     return Principal(user_id=user.pk if user.is_authenticated and user.is_active and user.pk else 0)
 
 
-def scope_for(user: User | AnonymousUser, *, asked: AbstractCollection[UUID]) -> Scope:
-    """What this person may search now, of what they asked for. Asking for a foreign collection is asking for nothing."""
+def scope_for(
+    user: User | AnonymousUser, *, asked: AbstractCollection[UUID], conditions: Sequence[Condition] = ()
+) -> Scope:
+    """What this person may search now, of what they asked for. Asking for a foreign collection is asking for nothing.
+
+    Each condition narrows it to documents whose fields fulfil it; a field that none of the collections has is fulfilled by nothing.
+    """
     principal = principal_of(user)
     usable = Collection.objects.usable_by(principal, role=Need.READ).filter(id__in=list(asked))
-    return Scope(principal=principal, collections=frozenset(usable.values_list("id", flat=True)))
+    collections = frozenset(usable.values_list("id", flat=True))
+    return Scope(principal=principal, collections=collections, filters=_filters(collections, conditions))
+
+
+def _filters(collections: frozenset[UUID], conditions: Sequence[Condition]) -> tuple[Filter, ...]:
+    if not conditions:
+        return ()
+    keys = {condition.key for condition in conditions}
+    rows = CollectionField.objects.filter(collection_id__in=collections, key__in=keys).values_list("key", "id")
+    fields: dict[str, set[int]] = {key: set() for key in keys}
+    for key, field_id in rows:
+        fields[key].add(field_id)
+    return tuple(
+        Filter(
+            fields=frozenset(fields[condition.key]),
+            values=frozenset(condition.values),
+            since=condition.since,
+            until=condition.until,
+        )
+        for condition in conditions
+    )
 
 
 def scope_for_all(user: User | AnonymousUser) -> Scope:

@@ -148,15 +148,29 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """Documents that have one of `values` in one of these fields, or a date from `since` to `until` (ISO 8601, both included).
+
+    `fields` are ids of `CollectionField`: the same field in several collections. Without any it lets nothing through.
+    """
+
+    fields: frozenset[int]
+    values: frozenset[str] = frozenset()
+    since: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question may look at: who asks, and which collections they asked for. Made by `rag.access` alone.
+    """What a question may look at: who asks, which collections they asked for, and of which documents. Made by `rag.access` alone.
 
     It holds no list of visible chunks: what may be seen is an SQL condition, evaluated anew at each reading
-    (`Chunk.objects.visible_to`). An empty `collections` finds nothing.
+    (`Chunk.objects.visible_to`). An empty `collections` finds nothing. `filters` only ever narrow, each one further.
     """
 
     principal: Principal
     collections: frozenset[UUID]
+    filters: tuple[Filter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +248,14 @@ def allowed_ids(allowed: Allowed, ids: Iterable[int]) -> list[int]:
             return [i for i in ids if i in only]
         case Except(barred):
             return [i for i in ids if i not in barred]
+
+
+def without(allowed: Allowed, barred: frozenset[int]) -> Allowed:
+    """What `allowed` lets through, less `barred`."""
+    match allowed:
+        case Everything():
+            return Except(barred)
+        case Only(only):
+            return Only(only - barred)
+        case Except(others):
+            return Except(others | barred if others else barred)

@@ -5,7 +5,7 @@ from rag.models.conversation import Answer, AnswerSource, Citation, Conversation
 from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
-from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision
+from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision, Unrelated
 
 __all__ = [
     "Answer",
@@ -30,6 +30,7 @@ __all__ = [
     "Removal",
     "Revision",
     "Sentence",
+    "Unrelated",
     "Upload",
     "Vector",
     "WatchedFolder",

@@ -7,7 +7,7 @@ from django.db.models import F
 
 from core.models import Role
 from rag.domain.types import Principal, Reading, Scope
-from rag.models.library import Collection, Document, Revision, granted
+from rag.models.library import Collection, Document, FieldValue, Revision, granted
 
 
 class Extraction(models.Model):
@@ -81,14 +81,18 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
     def visible_to(self, scope: Scope) -> Self:
         """Chunks whose words this asker may read now: in a granted, asked-for collection, of a live document's newest reading.
 
-        Fails closed: an empty scope, a revoked grant, a deleted document or a superseded revision finds nothing.
+        Fails closed: an empty scope, a revoked grant, a deleted document or a superseded revision finds nothing. The scope's
+        filters narrow what is left, each one further.
         """
-        return self.filter(
+        found = self.filter(
             granted(scope.principal, role=Role.READER, prefix="collection__"),
             collection_id__in=scope.collections,
             document__deleted__isnull=True,
             document__current=F("extraction__revision"),
         )
+        for condition in scope.filters:
+            found = found.filter(document_id__in=FieldValue.objects.matching(condition).values("document_id"))
+        return found
 
     def for_maintenance(self) -> Self:
         """Every chunk, whoever may read it: for syncing indexes and for embedding, never for answering."""

@@ -25,6 +25,7 @@ class Conversation(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=200)
     collections = models.ManyToManyField(Collection, related_name="+")
+    filters = models.JSONField(default=list)  # domain.conditions: which of the documents are asked
     pinned = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
@@ -65,6 +66,7 @@ class Answer(models.Model):
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="answers")
     question = models.TextField()
     standalone = models.TextField(blank=True)  # the question as it was searched
+    filters = models.JSONField(default=list)  # as of its conversation when it was asked
     state = models.CharField(max_length=10, choices=AnswerState.choices, default=AnswerState.PENDING)
     attempt = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -72,6 +74,7 @@ class Answer(models.Model):
     text = models.TextField(blank=True)  # as the model wrote it, markers included
     message = models.CharField(max_length=500, blank=True)  # why it failed or was refused; for the reader
     quotes = models.JSONField(default=list)  # verbatim extracts: source number, start, end in the source's text
+    conflicts = models.JSONField(default=list)  # [number, number]: sources that say different things of the same
     cut_off = models.BooleanField(default=False)  # the model reached its limit
     dropped = models.PositiveIntegerField(default=0)  # sources that did not fit the prompt
     provider = models.CharField(max_length=20, blank=True)

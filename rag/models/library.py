@@ -1,6 +1,7 @@
 """Collections, who may read them, and the documents in them."""
 
 import uuid
+from datetime import date
 from typing import Self
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Role, Team
-from rag.domain.types import Principal
+from rag.domain.types import Filter, Principal
 
 
 def granted(principal: Principal, *, role: int, prefix: str) -> Q:
@@ -77,6 +78,22 @@ class DocumentQuerySet(models.QuerySet["Document"]):
         """Live documents that this person may use at `role` or above."""
         return self.filter(granted(principal, role=role, prefix="collection__"), deleted__isnull=True)
 
+    def superseded(self, today: date) -> Self:
+        """Documents whose place another live document has taken that is itself in force by `today`."""
+        return self.filter(
+            Q(superseded_by__valid_from__isnull=True) | Q(superseded_by__valid_from__lte=today),
+            superseded_by__isnull=False,
+            superseded_by__deleted__isnull=True,
+        )
+
+    def not_yet_in_force(self, today: date) -> Self:
+        """Documents whose first day is still to come."""
+        return self.filter(valid_from__gt=today)
+
+    def due_for_review(self, today: date) -> Self:
+        """Live documents that should have been looked at again by `today`, unless another has taken their place."""
+        return self.live().filter(review_by__lte=today, superseded_by__isnull=True)
+
 
 class Document(models.Model):
     """A place in a collection, its path, that holds one revision after another. Among live documents the place is unique."""
@@ -112,6 +129,14 @@ class Document(models.Model):
         indexes = (
             models.Index(fields=("collection", "deleted", "title"), name="document_by_title"),
             models.Index(fields=("collection", "deleted", "-created"), name="document_by_date"),
+            # Few documents have these; each question asks for them.
+            models.Index(fields=("collection",), condition=Q(superseded_by__isnull=False), name="document_superseded"),
+            models.Index(
+                fields=("collection", "valid_from"), condition=Q(valid_from__isnull=False), name="document_by_first_day"
+            ),
+            models.Index(
+                fields=("collection", "review_by"), condition=Q(review_by__isnull=False), name="document_by_review"
+            ),
         )
 
     def __str__(self) -> str:
@@ -140,6 +165,19 @@ class Revision(models.Model):
         return f"{self.document_id} revision {self.number}"
 
 
+class Unrelated(models.Model):
+    """Two documents of which a person said that neither takes the other's place; `first` has the smaller id."""
+
+    first = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+    second = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("first", "second"), name="one_pair"),)
+
+    def __str__(self) -> str:
+        return f"{self.first_id} and {self.second_id}"
+
+
 class FieldKind(models.TextChoices):
     TEXT = "text", _("text")
     DATE = "date", _("date")
@@ -164,6 +202,19 @@ class CollectionField(models.Model):
         return self.label
 
 
+class FieldValueQuerySet(models.QuerySet["FieldValue"]):
+    def matching(self, condition: Filter) -> Self:
+        """Values that fulfil the condition; one without fields or without any bound is fulfilled by nothing."""
+        found = self.filter(field_id__in=condition.fields)
+        if condition.values:
+            return found.filter(value__in=condition.values)
+        if condition.since:
+            found = found.filter(value__gte=condition.since)
+        if condition.until:
+            found = found.filter(value__lte=condition.until)
+        return found if condition.since or condition.until else found.none()
+
+
 class FieldValue(models.Model):
     """What a document has in a field; dates as ISO 8601. `by_hand`: a person or a CSV wrote it, so sources leave it alone."""
 
@@ -171,6 +222,8 @@ class FieldValue(models.Model):
     field = models.ForeignKey(CollectionField, on_delete=models.CASCADE, related_name="values")
     value = models.CharField(max_length=200)
     by_hand = models.BooleanField(default=False)
+
+    objects = FieldValueQuerySet.as_manager()
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("document", "field"), name="one_value_per_field"),)

@@ -29,7 +29,7 @@ from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry, KeywordIndex
 from rag.backends.vectors.base import VectorIndex
 from rag.config import rag_config
-from rag.domain.types import Except, Hit, Vectors
+from rag.domain.types import Allowed, Hit, Vectors, without
 from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
 from rag.models.index import IndexKind
 from rag.services.steps import step
@@ -249,22 +249,22 @@ class Reader:
     _keywords_generation: int | None = None
     _keywords_barred: frozenset[int] = frozenset()
 
-    def dense(self, vector: Vectors, *, limit: int) -> list[Hit]:
+    def dense(self, vector: Vectors, *, limit: int, allowed: Allowed) -> list[Hit]:
         """The nearest chunks, best first: exact, over the generation and the tail. Ids only: who may read them is checked later."""
         with self._lock:
             base, tail, barred = self._base, self._tail, self._barred
         hits: list[Hit] = []
         if base is not None:
-            hits += base.search(vector, limit=limit, allowed=Except(barred))
+            hits += base.search(vector, limit=limit, allowed=without(allowed, barred))
         if tail is not None:
-            hits += tail.search(vector, limit=limit, allowed=Except(frozenset()))
+            hits += tail.search(vector, limit=limit, allowed=allowed)
         return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:limit]
 
-    def keywords(self, question: str, *, limit: int) -> list[Hit]:
+    def keywords(self, question: str, *, limit: int, allowed: Allowed) -> list[Hit]:
         """The best chunks by BM25, best first."""
         with self._lock:
             index, barred = self._keywords, self._keywords_barred
-        return index.search(question, limit=limit, allowed=Except(barred)) if index is not None else []
+        return index.search(question, limit=limit, allowed=without(allowed, barred)) if index is not None else []
 
     def refresh(self) -> None:
         """Sees everything that was committed before this call. Costs one SELECT when nothing changed."""

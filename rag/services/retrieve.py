@@ -1,14 +1,18 @@
 """Hybrid retrieval on one screen: embed, ask both indexes of each collection, join, and read what the asker may see."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
 from rag.domain.fusion import Fused, fuse
-from rag.domain.types import Hit, Scope, Source
-from rag.models import Chunk
+from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
+from rag.models import Chunk, Document
 from rag.models import Page as StoredPage
 from rag.services.indexing import reader
 from rag.slots import question_embedder
@@ -28,22 +32,76 @@ class Retrieved:
 
 
 def search(question: str, scope: Scope, *, limit: int = SOURCES) -> Retrieved:
-    """The best passages that this asker may read now. An empty scope finds nothing, and so does an empty question."""
+    """The best passages that this asker may read now. An empty scope finds nothing, and so does an empty question.
+
+    Documents that are not in force (superseded, or before their first day) are left out while others answer the question.
+    """
     timings: dict[str, float] = {}
+    if not scope.collections or not question.strip():
+        return Retrieved([], weigh(question, []), timings)
+    with _timed(timings, "embed"):
+        vector = question_embedder().embed_question(question)
+    within = _within(scope)
+    lapsed = _not_in_force(scope)
+    in_force = {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
+    sources = _find(question, vector, scope, in_force, limit, timings)
+    evidence = weigh(question, sources)
+    if lapsed and not evidence.enough:
+        # Better the old words, marked as such, than none.
+        sources = _find(question, vector, scope, within, limit, timings)
+        evidence = weigh(question, sources)
+    return Retrieved(sources, evidence, timings)
+
+
+def _find(
+    question: str,
+    vector: Vectors,
+    scope: Scope,
+    within: Mapping[UUID, Allowed],
+    limit: int,
+    timings: dict[str, float],
+) -> list[Source]:
     dense: list[Hit] = []
     keyword: list[Hit] = []
-    if scope.collections and question.strip():
-        with _timed(timings, "embed"):
-            vector = question_embedder().embed_question(question)
-        with _timed(timings, "search"):
-            for collection_id in sorted(scope.collections):
-                index = reader(collection_id)
-                dense += index.dense(vector, limit=DEPTH)
-                keyword += index.keywords(question, limit=DEPTH)
+    with _timed(timings, "search"):
+        for collection_id, allowed in within.items():
+            index = reader(collection_id)
+            dense += index.dense(vector, limit=DEPTH, allowed=allowed)
+            keyword += index.keywords(question, limit=DEPTH, allowed=allowed)
     best_first = fuse(_best(dense), _best(keyword))
     with _timed(timings, "read"):
-        sources = _hydrate(best_first, scope, limit)
-    return Retrieved(sources, weigh(question, sources), timings)
+        return _hydrate(best_first, scope, limit)
+
+
+def _within(scope: Scope) -> Mapping[UUID, Allowed]:
+    """What each collection's indexes may look at. Under filters exactly the chunks that fulfil them: filtering what the indexes
+    gave would lose all but the few of them among the nearest."""
+    collections = sorted(scope.collections)
+    if not scope.filters:
+        return dict.fromkeys(collections, Everything())
+    chunks = _by_collection(Chunk.objects.visible_to(scope).values_list("collection_id", "id"))
+    return {collection: Only(chunks[collection]) for collection in collections if collection in chunks}
+
+
+def _not_in_force(scope: Scope) -> Mapping[UUID, frozenset[int]]:
+    """The chunks of superseded documents, and of those whose first day is to come, by collection."""
+    today = timezone.localdate()
+    asked = Document.objects.filter(collection_id__in=scope.collections, deleted__isnull=True)
+    documents = {
+        *asked.superseded(today).values_list("id", flat=True),
+        *asked.not_yet_in_force(today).values_list("id", flat=True),
+    }
+    if not documents:
+        return {}
+    chunks = Chunk.objects.visible_to(scope).filter(document_id__in=documents)
+    return _by_collection(chunks.values_list("collection_id", "id"))
+
+
+def _by_collection(rows: Iterable[tuple[UUID, int]]) -> Mapping[UUID, frozenset[int]]:
+    found: defaultdict[UUID, set[int]] = defaultdict(set)
+    for collection, chunk in rows:
+        found[collection].add(chunk)
+    return {collection: frozenset(chunks) for collection, chunks in found.items()}
 
 
 def _best(hits: list[Hit]) -> list[Hit]:
@@ -109,4 +167,4 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        timings[stage] = round((time.perf_counter() - started) * 1000, 2)
+        timings[stage] = round(timings.get(stage, 0) + (time.perf_counter() - started) * 1000, 2)
