@@ -12,14 +12,17 @@ reaches no network, writes nowhere but in `folder`, and reads nothing but the fi
 """
 
 import contextlib
+import hashlib
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path, PurePath
 
-from rag.backends.convert_child import Ending
+from rag.backends.convert_child import Ending, home_of
 from rag.backends.parsers import HEAD, parser_for
 from rag.domain.errors import Permanent, Protected, Retryable
 
@@ -68,20 +71,29 @@ def convert(path: Path, *, name: str, seconds: float, memory: int, folder: Path,
         )
     target = folder.resolve() / f"document{suffix}"
     command = [sys.executable, "-m", "rag.backends.convert_child", program, str(path.resolve()), str(target)]
-    ending = _run([*command, str(int(seconds) + 1), str(memory)], kind=kind, seconds=seconds, password=password)
+    command += [str(math.ceil(seconds) + 1), str(memory)]
+    last = time.monotonic() + seconds
+    # The first start in a new home only makes that ready, then wants another.
+    for _ in range(2):
+        ending = _run(command, password=password, seconds=last - time.monotonic())
+        _remove_sockets(target)
+        if ending in set(Ending) or target.exists():
+            break
     match ending:
         case Ending.PROTECTED:
             raise Protected(f"This {kind} document is protected by a password.")
+        case Ending.DAMAGED:
+            raise Permanent(f"This old {kind} file is damaged and cannot be read.")
         case Ending.OTHER:
             raise Permanent(f"This file's name says that it is an old {kind} file, but it holds something else.")
         case Ending.SLOW:
-            raise _took_too_long(kind, seconds)
+            raise Permanent(f"Converting this old {kind} file took longer than {seconds:g} seconds and was stopped.")
     if not target.is_file() or not target.stat().st_size:
         raise Permanent(f"This old {kind} file could not be converted: it is damaged, or built in an unusual way.")
     return target
 
 
-def _run(command: list[str], *, kind: str, seconds: float, password: str) -> int:
+def _run(command: list[str], *, password: str, seconds: float) -> int:
     """The exit code; whatever was started is gone when this returns or raises."""
     try:
         process = subprocess.Popen(  # noqa: S603  (our own module, in our own Python)
@@ -98,7 +110,7 @@ def _run(command: list[str], *, kind: str, seconds: float, password: str) -> int
     try:
         process.communicate(password.encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise _took_too_long(kind, seconds) from None
+        return Ending.SLOW
     finally:
         # The group lives on while one of its processes does, and its number with it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -107,5 +119,10 @@ def _run(command: list[str], *, kind: str, seconds: float, password: str) -> int
     return process.returncode
 
 
-def _took_too_long(kind: str, seconds: float) -> Permanent:
-    return Permanent(f"Converting this old {kind} file took longer than {seconds:g} seconds and was stopped.")
+def _remove_sockets(target: Path) -> None:
+    """LibreOffice has a socket in /tmp by which a second one would find the first; it may make that, not remove it."""
+    digest = hashlib.md5(home_of(target).as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
+    name = "".join(f"{byte:x}" for byte in digest)  # each byte without a leading zero, as LibreOffice writes it
+    for folder in ("/tmp", "/var/tmp"):  # noqa: S108
+        for place in Path(folder).glob(f"OSL_PIPE_*_SingleOfficeIPC_{name}"):
+            place.unlink(missing_ok=True)

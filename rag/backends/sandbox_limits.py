@@ -78,18 +78,19 @@ _EPERM, _ENOSYS = 1, 38
 
 # --- Landlock: the same numbers on every architecture
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _MAKE_SOCKET = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 9
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}  # by version of the interface: what can be taken away
 
 
-def confine(*, seconds: int, memory: int, readable: Iterable[Path]) -> dict[str, str]:
+def confine(*, seconds: int, memory: int, readable: Iterable[Path], threads: bool = False) -> dict[str, str]:
     """Takes from this process, for good, all that reading a file does not need, and says what was taken.
 
     `memory` is in bytes on top of what the process has mapped; `seconds` is processor time; `readable` are the files
-    and folders that it may still read. Call it in a process with one thread, leader of a process group of its own.
+    and folders that it may still read; with `threads` it may still start threads. Call it in a process with one thread,
+    leader of a process group of its own.
     """
     report = {"memory": _limit_memory(memory)}
-    _limit_resources(seconds)
+    _limit_resources(seconds, threads=threads)
     if sys.platform != "linux":
         return report | dict.fromkeys(("network", "processes", "files"), f"not limited on {platform.system()}")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -107,6 +108,37 @@ def confine(*, seconds: int, memory: int, readable: Iterable[Path]) -> dict[str,
         "processes": "new processes refused" if seccomp else "process group killed at the time limit",
         "files": "read only, and only Python and the file" if landlock else "written files limited to 1 MB",
     }
+
+
+def confine_program(*, seconds: int, memory: int, readable: Iterable[Path], writable: Path) -> None:
+    """Takes from this process, for good, what converting a file does not need; the program it then becomes is held too.
+
+    It may read and run what lies in `readable`, write in the folder `writable` alone, and start processes. It reaches
+    no network and no other program's socket, but may leave one of its own in /tmp, as LibreOffice insists.
+    `memory` (bytes) is of all that it maps; `seconds` is processor time.
+    """
+    for kind, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, 1024 * _MEGABYTE),
+        (resource.RLIMIT_NOFILE, 512),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(OSError, ValueError):  # macOS keeps to no limit of memory
+            resource.setrlimit(kind, (most, most))
+    os.nice(10)
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWNET)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _restrict_files(libc, readable, writable=writable)
+    known = _ARCHITECTURES.get(platform.machine())
+    if known is not None:
+        _install(libc, _local_sockets_only(*known))
 
 
 def die_with_parent(parent: int) -> None:
@@ -128,16 +160,17 @@ def _limit_memory(memory: int) -> str:
     return "limited" if sys.platform == "linux" else "limited as far as the system keeps to it"
 
 
-def _limit_resources(seconds: int) -> None:
+def _limit_resources(seconds: int, *, threads: bool) -> None:
     # The second of grace lets the signal at the soft limit tell the tale.
     limits = {
         resource.RLIMIT_CPU: (seconds, seconds + 1),
         resource.RLIMIT_FSIZE: (_MEGABYTE, _MEGABYTE),
         resource.RLIMIT_NOFILE: (64, 64),
         resource.RLIMIT_CORE: (0, 0),
-        # Not kept to for root, for whom the system call filter stands in.
-        resource.RLIMIT_NPROC: (0, 0),
     }
+    if not threads:
+        # It counts threads as well. Not kept to for root, for whom the system call filter stands in.
+        limits[resource.RLIMIT_NPROC] = (0, 0)
     for kind, (soft, hard) in limits.items():
         most = resource.getrlimit(kind)[1]
         if most != resource.RLIM_INFINITY:
@@ -146,7 +179,8 @@ def _limit_resources(seconds: int) -> None:
     os.nice(10)
 
 
-def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path]) -> bool:
+def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path], *, writable: Path | None = None) -> bool:
+    """Reading in `readable` alone; with a folder `writable`, everything in that, and running programs in the others."""
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if version < 1:
         return False
@@ -156,19 +190,25 @@ def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path]) -> bool:
         return False
     try:
         for path in readable:
-            _allow_reading(libc, ruleset, path)
+            _allow(libc, ruleset, path, _READ_FILE | _READ_DIR | (_EXECUTE if writable is not None else 0))
+        if writable is not None:
+            _allow(libc, ruleset, writable, _RIGHTS[min(version, 3)] & ~_EXECUTE)
+            _allow(libc, ruleset, Path("/dev/null"), _READ_FILE | _WRITE_FILE)
+            for folder in ("/tmp", "/var/tmp"):  # noqa: S108  (sockets alone)
+                _allow(libc, ruleset, Path(folder), _MAKE_SOCKET)
         return bool(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0)
     finally:
         os.close(ruleset)
 
 
-def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # such as /lib64 where there is none; what is missing cannot be read
     try:
-        rights = _READ_FILE | _READ_DIR if path.is_dir() else _READ_FILE
+        if not path.is_dir():
+            rights &= ~_READ_DIR  # has no meaning there, and the kernel would refuse the rule
         libc.syscall(_ADD_RULE, ruleset, ctypes.c_int(1), struct.pack("=Qi", rights, handle), ctypes.c_uint32(0))
     finally:
         os.close(handle)
@@ -182,9 +222,32 @@ def _filter_calls(libc: ctypes.CDLL) -> bool:
     known = _ARCHITECTURES.get(platform.machine())
     if known is None:
         return False
-    code = _filter_program(*known, os.getpid())
+    return _install(libc, _filter_program(*known, os.getpid()))
+
+
+def _install(libc: ctypes.CDLL, code: bytes) -> bool:
     program = _Program(len(code) // 8, code)
     return bool(libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0) == 0)
+
+
+def _local_sockets_only(architecture: int, column: int) -> bytes:
+    """The filter for a program that talks to itself: sockets of the machine's own kind alone, and no call to others'."""
+    local = 1  # AF_UNIX
+
+    def step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+        return struct.pack("=HBBI", code, if_true, if_false, value)
+
+    refuse = step(_RETURN, _ERRNO | _EPERM)
+    program = [step(_LOAD, 4), step(_EQUAL, architecture, 1, 0), step(_RETURN, _KILL), step(_LOAD, 0)]
+    if column == 0:
+        program += [step(_AT_LEAST, _X32, 0, 1), refuse]
+    for name in ("connect", "io_uring_setup", "ptrace", "process_vm_writev", "bpf", "mount", "setns", "userfaultfd"):
+        number = _REFUSED[name][column]
+        if number is not None:
+            program += [step(_EQUAL, number, 0, 1), refuse]
+    socket_call = _REFUSED["socket"][column] or 0
+    program += [step(_EQUAL, socket_call, 0, 3), step(_LOAD, 16), step(_EQUAL, local, 1, 0), refuse]
+    return b"".join([*program, step(_RETURN, _ALLOW)])
 
 
 def _filter_program(architecture: int, column: int, pid: int) -> bytes:
