@@ -206,7 +206,9 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # --- Uploads (core.asgi counts bytes before Django spools them)
-UPLOAD_LIMIT = env_int("FOOTNOTE_UPLOAD_MB", 50, least=1, most=2000) * 1024 * 1024
+UPLOAD_LIMIT = env_int("FOOTNOTE_UPLOAD_MB", 2000, least=1, most=2000) * 1024 * 1024  # one file
+PIECE_LIMIT = 16 * 1024 * 1024  # one request of a file that comes in pieces
+UPLOAD_FORM_LIMIT = min(UPLOAD_LIMIT, 50 * 1024 * 1024)  # all files of a form that a browser without scripts sends
 FORM_LIMIT = 1024 * 1024  # any request that is not an upload
 DATA_UPLOAD_MAX_MEMORY_SIZE = FORM_LIMIT
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
@@ -242,9 +244,14 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_TIME_LIMIT = 3600
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 2 * 3600, "global_keyprefix": "footnote:"}
-CELERY_TASK_DEFAULT_QUEUE = "ingest"
-CELERY_TASK_ROUTES = {"rag.tasks.embed": {"queue": "embed"}}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 4 * 3600,
+    "global_keyprefix": "footnote:",
+    # A worker empties its queues in the order in which it was given them: see rag/tasks.py.
+    "queue_order_strategy": "priority",
+}
+CELERY_TASK_DEFAULT_QUEUE = "upkeep"
+CELERY_TASK_ROUTES = {"rag.tasks.ingest": {"queue": "ingest"}, "rag.tasks.embed": {"queue": "embed"}}
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rag.tasks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "upkeep": {"task": "rag.tasks.upkeep", "schedule": 300.0, "options": {"expires": 300}},
@@ -281,7 +288,7 @@ RAG = {
     "EMBED_THREADS": env_int("FOOTNOTE_EMBED_THREADS", 0, most=64),  # 0: as many as there are cores
     "PARSE_SECONDS": env_int("FOOTNOTE_PARSE_SECONDS", 600, least=5, most=7200),
     "PARSE_MEMORY": env_int("FOOTNOTE_PARSE_MB", 1024, least=256, most=65536) * 1024 * 1024,
-    "LEASE_SECONDS": 60,
+    "LEASE_SECONDS": 20,  # what a dead process held is taken up again within these and the sweep's ten
     "VECTOR_INDEX": "rag.backends.vectors.faiss.FaissIndex",
     "KEYWORD_INDEX": "rag.backends.keywords.tantivy.TantivyIndex",
     "PASSAGE_EMBEDDER": "rag.backends.embedders.sentence_transformers.SentenceTransformersEmbedder",

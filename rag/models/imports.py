@@ -28,7 +28,7 @@ class Batch(models.Model):
     unchanged = models.PositiveIntegerField(default=0)  # files that were there already
     refused = models.JSONField(default=list)  # [path, sentence]
     created = models.DateTimeField(auto_now_add=True)
-    finished = models.DateTimeField(null=True, blank=True)
+    finished = models.DateTimeField(null=True, blank=True)  # nothing more is sent
 
     class Meta:
         ordering = ("-created",)
@@ -38,7 +38,10 @@ class Batch(models.Model):
 
 
 class Upload(models.Model):
-    """A file that is being sent piece by piece (tus 1.0). Its bytes so far lie under `file` in the data folder's tmp."""
+    """A file that is being sent piece by piece (tus 1.0). Its bytes so far lie under its id in the data folder's tmp/uploads.
+
+    One that has all its bytes and is still here waits for an answer: another file is at its path.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="uploads")
@@ -47,6 +50,9 @@ class Upload(models.Model):
     path = models.CharField(max_length=500)
     size = models.BigIntegerField()
     offset = models.BigIntegerField(default=0)
+    modified = models.BigIntegerField(
+        default=0
+    )  # when the sender's file was changed, in ms: a changed one is sent anew
     replaces = models.BooleanField(default=False)  # whoever sent it said that a document there may be replaced
     created = models.DateTimeField(auto_now_add=True)
     changed = models.DateTimeField(auto_now=True)

@@ -182,7 +182,7 @@ def _store(upload: IO[bytes], media_type: str) -> _Stored:
         size += len(block)
     key = uuid.uuid4().hex
     upload.seek(0)
-    name = default_storage.save(f"{key[:2]}/{key}", File(upload))
+    name = default_storage.save(f"{key[:2]}/{key}", upload)
     return _Stored(name, digest.hexdigest(), size, media_type)
 
 
