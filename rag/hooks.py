@@ -42,6 +42,15 @@ def _sandbox() -> Finding:
     return preparation.sandbox_limits()
 
 
+def _old_office() -> Finding:
+    from rag.backends.convert import libreoffice
+
+    program = libreoffice()
+    if program:
+        return Finding(State.OK, f".doc and .ppt files are converted by {program}")
+    return Finding(State.WARN, ".doc and .ppt files are refused: LibreOffice is not installed", "install LibreOffice")
+
+
 def _indexes() -> Finding:
     from rag.services import preparation
 
@@ -82,6 +91,7 @@ register_doctor("embedding weights", _weights)
 register_doctor("question model", _question_model)
 register_doctor("language model", _ollama, announce=True)
 register_doctor("parser limits", _sandbox)
+register_doctor("old Office files", _old_office)
 register_doctor("indexes", _indexes)
 register_samples(_samples)
 register_server_start(_start)

@@ -16,7 +16,8 @@ from rag.backends.sandbox_limits import confine_program, die_with_parent
 _ROOM = 1024**3  # bytes that LibreOffice maps beside what it needs for a document: 600 MB, measured
 _FILTERS = {".docx": "docx:MS Word 2007 XML", ".pptx": "pptx:Impress MS PowerPoint 2007 XML"}
 _SYSTEM = (
-    "/usr /lib /lib64 /bin /opt /nix/store /etc/ld.so.cache /etc/fonts /etc/libreoffice /var/lib/libreoffice /var/spool/libreoffice /etc/alternatives /etc/passwd "
+    "/usr /lib /lib64 /bin /opt /nix/store /etc/ld.so.cache /etc/fonts /etc/libreoffice /etc/alternatives "
+    "/var/lib/libreoffice /var/spool/libreoffice "
     "/etc/nsswitch.conf /etc/localtime /var/cache/fontconfig /proc /dev/urandom /dev/random /System /Library /Applications"
 )
 # No macro runs, nothing linked is brought up to date, nothing on the network is asked for, and no lock is written.
@@ -55,8 +56,10 @@ def main(arguments: Sequence[str]) -> None:
     die_with_parent(os.getppid())
     password = sys.stdin.read()
     folder = target.parent
-    # What Python has not imported yet, it can still read.
-    readable = [Path(place) for place in (*_SYSTEM.split(), *sys.path, sys.prefix, sys.base_prefix) if place]
+    # What Python has not imported yet it can still read, but not the folder of the application: data may be there.
+    root = Path(__file__).resolve().parents[2]
+    places = (Path(place) for place in (*_SYSTEM.split(), *sys.path, sys.prefix, sys.base_prefix) if place)
+    readable = [place for place in places if place.resolve() != root]
     programs = Path(program).resolve().parents[1]
     confine_program(seconds=seconds, memory=memory + _ROOM, readable=[*readable, programs, source], writable=folder)
     document = folder / f"document.{'doc' if target.suffix == '.docx' else 'ppt'}"
