@@ -156,6 +156,17 @@ class Person:
         answer = self._http.post(f"{path}upload/", data=form, files={"files": (name, content)})
         answer.raise_for_status()
 
+    def try_upload(self, path: str, name: str, content: bytes) -> str | None:
+        """The sentence with which the file is refused, or None when it is taken. `name` may hold folders."""
+        answer = self._http.post(
+            f"{path}upload/",
+            data={"csrfmiddlewaretoken": self._token, "path": name},
+            files={"files": (name.rpartition("/")[2], content)},
+            headers={"Accept": "application/json"},
+        )
+        told = answer.json()
+        return None if told["ok"] else str(told["message"])
+
     def ask(self, question: str, *, collection: str = "") -> Iterator[tuple[str, str]]:
         """The events of the answer, (name, data), from the moment of the post to `done`.
 

@@ -1,0 +1,1 @@
+"""Measures what the product promises, on files and questions whose right results are known."""
