@@ -1,19 +1,36 @@
-"""Celery tasks: each is a docstring and one call. They take ids, may run twice, late or never: the database decides."""
+"""Celery tasks: each is a docstring and one call. They take ids, may run twice, late or never: the database decides.
+
+Queues, in the order in which workers take from them: the reader `upkeep`, `ingest`, `ingest_bulk`; the embedder `embed`, `upkeep`,
+`embed_bulk`. Upkeep waits in both, so a reader that is busy for minutes does not keep the sweeper from finding a dead embedder.
+"""
 
 from functools import partial
 from typing import Any
 
+import structlog
 from celery import Task, current_app, shared_task
 from django.db import transaction
-from kombu.exceptions import ChannelError
+from kombu.exceptions import ChannelError, OperationalError
+
+log = structlog.get_logger(__name__)
 
 
-def send(task: "Task[Any, Any]", *args: object) -> None:
-    """Queues the task once the transaction commits; with none open, now."""
-    transaction.on_commit(partial(task.delay, *args))
+def send(task: "Task[Any, Any]", *args: object, queue: str | None = None) -> None:
+    """Queues the task once the transaction commits; with none open, now.
+
+    A queue that does not answer is no error: sweep() and upkeep() find in the database what has to be done.
+    """
+    transaction.on_commit(partial(_publish, task, args, queue))
 
 
-@shared_task(time_limit=7200, expires=24 * 3600)
+def _publish(task: "Task[Any, Any]", args: tuple[object, ...], queue: str | None) -> None:
+    try:
+        task.apply_async(args, queue=queue)
+    except OperationalError as error:
+        log.warning("queue.unreachable", task=task.name, error=type(error).__name__)
+
+
+@shared_task(time_limit=3 * 3600, expires=24 * 3600)
 def ingest(revision_id: int) -> None:
     """Reads a revision and stores what can be searched."""
     from rag.services import ingest as service
@@ -21,7 +38,7 @@ def ingest(revision_id: int) -> None:
     service.read(revision_id)
 
 
-@shared_task(time_limit=4 * 3600, expires=24 * 3600)
+@shared_task(time_limit=3 * 3600, expires=24 * 3600)
 def embed(revision_id: int) -> None:
     """Embeds a revision's passages."""
     from rag.services import embedding

@@ -11,12 +11,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from django.db import models, transaction
+import structlog
+from django.db import OperationalError, models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
 from core.db import release_connections
 from rag.config import rag_config
+
+log = structlog.get_logger(__name__)
 
 
 class LeaseLost(Exception):
@@ -85,13 +88,15 @@ class Lease:
 
     def _keep(self) -> None:
         pause = rag_config().lease_seconds / 4
-        try:
-            while not self._over.wait(pause):
+        while not self._over.wait(pause):
+            try:
                 if not self.rows().update(lease_until=lease_end()):
                     self._lost.set()
                     return
-        finally:
-            release_connections()
+            except OperationalError as error:  # the database is busy or away: the lease has time for another try
+                log.warning("lease.not_renewed", error=type(error).__name__)
+            finally:
+                release_connections()
 
     def __enter__(self) -> Self:
         self._thread.start()

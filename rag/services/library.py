@@ -27,6 +27,7 @@ from rag.domain.errors import Permanent
 from rag.models import Batch, Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
 from rag.models.content import ChunkQuerySet
 from rag.models.index import RunState
+from rag.services import queues
 
 _BLOCK = 1024 * 1024
 NESTING_MOST = 4  # a file in a mail in an archive in a mail
@@ -276,9 +277,8 @@ def _check_nesting(container: Document, file: Path) -> None:
 
 
 def _queue(revision: Revision) -> None:
-    from rag import tasks
-
-    tasks.send(tasks.ingest, revision.pk)
+    bulk = IngestRun.objects.values_list("bulk", flat=True).get(revision=revision)
+    queues.send(queues.Work.READING, revision.pk, bulk=bulk)
 
 
 def _queue_again(revision: Revision) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from core.management.commands.up import WORKERS
+
 pytestmark = pytest.mark.once
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
@@ -82,7 +84,7 @@ def test_the_queue_is_kept_and_never_evicted() -> None:
 
 def test_every_queue_has_one_worker_and_beat_runs_once() -> None:
     commands = [SERVICES[name]["command"] for name in ("worker", "worker-embed")]
-    assert [command[command.index("-Q") + 1] for command in commands] == ["ingest", "embed"]
+    assert [command[command.index("-Q") + 1] for command in commands] == list(WORKERS.values())
     assert sum("-B" in command for command in commands) == 1
 
 

@@ -31,7 +31,9 @@ START_SECONDS = 180
 PROBE_SECONDS = 0.4
 STOP_SECONDS = 25  # a worker may finish the step it is at; what it leaves is picked up at the next start
 ADDRESS = "run/address"  # in the data folder, while `up` runs: where its web server listens
-WORKERS = ("worker-ingest", "worker-embed")
+# The worker's queues in the order in which it empties them: what people wait for, then upkeep, then large imports.
+WORKERS = {"worker-ingest": "upkeep,ingest,ingest_bulk", "worker-embed": "embed,upkeep,embed_bulk"}
+READER_MEMORY = 600 * 1024 * 1024  # bytes: a reader that a huge document left larger than this is started anew
 QUIET = {
     # Nothing may call home, and nothing needs to: the weights are on the disk (P8).
     "HF_HUB_OFFLINE": "1",
@@ -194,11 +196,10 @@ def programs(host: str, port: int, environment: dict[str, str]) -> list[Program]
         "--pool",
         "prefork",
     ]
-    for name in WORKERS:
-        queue = name.removeprefix("worker-")
-        command = [*celery, "-Q", queue, "-c", "1", "-n", f"{name}@footnote", "--loglevel", "WARNING"]
-        if queue == "ingest":
-            command.append("-B")
+    for name, queues in WORKERS.items():
+        command = [*celery, "-Q", queues, "-c", "1", "-n", f"{name}@footnote", "--loglevel", "WARNING"]
+        if name == "worker-ingest":
+            command += ["-B", "--max-memory-per-child", str(READER_MEMORY // 1024)]
         found.append(Program(name=name, command=command, environment=environment, stop_seconds=STOP_SECONDS))
     return found
 
