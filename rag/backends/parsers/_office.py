@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from rag.domain.errors import Permanent
 
@@ -27,9 +27,9 @@ class Package:
     entities.
     """
 
-    def __init__(self, path: Path, *, kind: str) -> None:
+    def __init__(self, source: Path | IO[bytes], *, kind: str) -> None:
         self._kind = kind
-        self._zip = self._opened(path)
+        self._zip = self._opened(source)
         try:
             self._check()
         except BaseException:
@@ -47,25 +47,34 @@ class Package:
     def __contains__(self, part: str) -> bool:
         return part in self._sizes
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all parts, in the package's order."""
+        return tuple(self._sizes)
+
+    def read(self, part: str) -> bytes:
+        """The bytes of a part; raises KeyError when there is no such part."""
+        if part not in self._sizes:
+            raise KeyError(part)
+        return b"".join(self._pieces(part))
+
     def xml(self, part: str) -> Any:
         """The root element of an XML part, entities unresolved; raises KeyError when there is no such part."""
         from lxml import etree
 
-        if part not in self._sizes:
-            raise KeyError(part)
         # huge_tree stays off: it would lift the limits on depth and length.
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True)
         try:
-            return etree.fromstring(self._read(part), parser)
+            return etree.fromstring(self.read(part), parser)
         except etree.XMLSyntaxError:
             raise Permanent(f"This {self._kind} is damaged and cannot be read.") from None
 
-    def _opened(self, path: Path) -> zipfile.ZipFile:
-        with path.open("rb") as file:
-            if file.read(8) == _OLE:
-                self._refuse_old(file.read(_MOST_XML))
+    def _opened(self, source: Path | IO[bytes]) -> zipfile.ZipFile:
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                if file.read(8) == _OLE:
+                    self._refuse_old(file.read(_MOST_XML))
         try:
-            return zipfile.ZipFile(path)
+            return zipfile.ZipFile(source)
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
             raise Permanent(f"This {self._kind} is damaged and cannot be read.") from None
 
@@ -96,9 +105,6 @@ class Package:
             if _DECLARATION.search(plain):
                 raise Permanent(f"This {self._kind} declares XML entities, which no real one does; it was not read.")
             tail = plain[-16:]
-
-    def _read(self, part: str) -> bytes:
-        return b"".join(self._pieces(part))
 
     def _pieces(self, part: str) -> Iterator[bytes]:
         """The part's bytes piece by piece; the size in its header may lie, so they are counted."""

@@ -33,13 +33,18 @@ class TextParser(Parser):
         return kind_of(head) in ("", "a web page") and is_text(head)
 
     def parse(self, path: Path, work: Work) -> ParsedDocument:
-        if path.stat().st_size > _MOST_BYTES:
-            raise Permanent("This file is too large for a text.")
-        text = tidy(decode(path.read_bytes()))
+        text = tidy(decode(read_limited(path)))
         if not text.strip():
             raise Permanent("This file holds no text.")
         work.progress(1, 1)
         return ParsedDocument("", (Page(None, text),), self.name)
+
+
+def read_limited(path: Path) -> bytes:
+    """The bytes of a text file; raises `Permanent` for one that is too large to be a text."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise Permanent("This file is too large for a text.")
+    return path.read_bytes()
 
 
 def decode(data: bytes, declared: str = "") -> str:
