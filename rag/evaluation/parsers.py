@@ -20,6 +20,7 @@ from rag.evaluation import reading
 from rag.evaluation.expectations import DAMAGED, PROTECTED, Expected, Likeness, letters, likeness
 
 OURS = "footnote"
+UNOPENED = "footnote, no password"  # protected files once more: without their password they must be named as protected
 _DEPTH = 3  # files inside files inside files
 
 
@@ -68,6 +69,8 @@ def evaluate(files: Iterable[Expected], *, others: Sequence[str] = ()) -> Iterat
     """Reads each file, with our own parsers first and then with those of `others` that read its kind; results as they come."""
     for item in files:
         yield _judged(OURS, item, _ours)
+        if item.password:
+            yield _judged(UNOPENED, replace(item, password="", must_contain=()), _ours)
         for name in others:
             kinds, extractor = OTHERS[name]
             if item.file.suffix.lower() in kinds:
@@ -234,9 +237,11 @@ def complaints(results: Sequence[Result]) -> list[str]:
     """What our own parsers did wrong, a line each: expected texts not given, files that broke them, protection not named."""
     lines: list[str] = []
     for result in results:
+        name = f"{result.folder}/{result.file}" if result.folder else result.file
+        if result.extractor == UNOPENED and result.outcome is not Outcome.PROTECTED:
+            lines.append(f"{name}: is not named as protected ({result.sentence or 'read without its password'})")
         if result.extractor != OURS:
             continue
-        name = f"{result.folder}/{result.file}" if result.folder else result.file
         unread = (
             result.outcome is Outcome.REFUSED and result.folder not in (*DAMAGED, *PROTECTED) and not result.missing
         )

@@ -4,7 +4,7 @@ an upload."""
 from dataclasses import replace
 from pathlib import Path
 
-from rag.backends import convert
+from rag.backends.convert import readable
 from rag.config import rag_config
 from rag.domain.types import Page, ParsedDocument, Reading
 from rag.slots import sandbox
@@ -16,9 +16,9 @@ def read_file(file: Path, *, name: str, folder: Path, password: str = "") -> Par
     Raises as the parsers do: `Protected`, `Permanent`, `Retryable`.
     """
     config = rag_config()
-    limits = {"seconds": config.parse_seconds, "memory": config.parse_memory}
-    path, name = convert.readable(file, name=name, folder=folder, **limits)
-    parsed = sandbox().parse(path, name=name, password=password, attachments=folder, **limits)
+    seconds, memory = config.parse_seconds, config.parse_memory
+    path, name = readable(file, name=name, seconds=seconds, memory=memory, folder=folder)
+    parsed = sandbox().parse(path, name=name, seconds=seconds, memory=memory, password=password, attachments=folder)
     pictures = [page.number for page in parsed.pages if page.reading is Reading.UNREAD and page.number is not None]
     if not pictures:
         return parsed
@@ -27,8 +27,9 @@ def read_file(file: Path, *, name: str, folder: Path, password: str = "") -> Par
         path,
         name=name,
         numbers=pictures,
-        password=password,
+        seconds=seconds,
+        memory=memory,
         on_page=lambda page: recognised.update({page.number: page}),
-        **limits,
+        password=password,
     )
     return replace(parsed, pages=tuple(recognised.get(page.number, page) for page in parsed.pages))

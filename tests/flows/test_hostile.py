@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.made_documents import make_pdf
 from tests.installed import REPOSITORY, Installed, Person
+from tests.pdfs import one_page_pdf
 from tests.site import new_collection
 
 HOSTILE = REPOSITORY.parent / "shared" / "hostile"
@@ -165,7 +165,7 @@ def test_every_hostile_file_ends_and_harms_nothing(tmp_path: Path) -> None:
                 if (sentence := person.try_upload(collection, name, content)) is not None
             }
             wait(running, 900)
-        person.upload(collection, "normal.pdf", make_pdf([["The leave is thirty days a year."]]))
+        person.upload(collection, "normal.pdf", one_page_pdf("The leave is thirty days a year."))
         wait(running, 120)
 
         runs = rows(

@@ -55,8 +55,8 @@ class Command(BaseCommand):
             raise CommandError("A file broke its parser.")
 
     def _table(self, rows: Any) -> None:
-        head = ("folder", "by", "files", "read", "protected", "refused", "broke", "expected texts", "pages", "by OCR")
-        head += ("unread", "seconds")
+        head = ["folder", "by", "files", "read", "protected", "refused", "broke", "expected texts", "pages"]
+        head += ["by OCR", "unread", "seconds"]
         self.stdout.write("| " + " | ".join(head) + " |")
         self.stdout.write("|" + "---|" * len(head))
         for row in rows:
