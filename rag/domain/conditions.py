@@ -12,7 +12,7 @@ from typing import Any
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 CONDITIONS_MOST = 20
 VALUES_MOST = 50
-_NAME = re.compile(r"f\.([-a-z0-9_]{1,40})(?:\.(since|until))?")
+_NAME = re.compile(r"f\.([-\w]{1,40})(?:\.(since|until))?")
 
 
 @dataclass(frozen=True, slots=True)

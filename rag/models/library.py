@@ -205,7 +205,7 @@ class CollectionField(models.Model):
 class FieldValueQuerySet(models.QuerySet["FieldValue"]):
     def matching(self, condition: Filter) -> Self:
         """Values that fulfil the condition; one without fields or without any bound is fulfilled by nothing."""
-        found = self.filter(field_id__in=condition.fields)
+        found = self.filter(field_id__in=condition.fields).exclude(value="")
         if condition.values:
             return found.filter(value__in=condition.values)
         if condition.since:
