@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from rag.backends.parsers.base import Progress
 from rag.backends.sandbox_messages import Message, TooMuch, read_bytes, read_page, read_picture, receive
 from rag.domain.errors import Permanent, Protected, RagError, Retryable
 from rag.domain.text import clean, one_line
-from rag.domain.types import Attachment, Page, ParsedDocument
+from rag.domain.types import Attachment, Page, ParsedDocument, Reading
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,8 @@ _OUTPUT_LIMIT = 512 * 1024 * 1024  # bytes that one document may give
 _MOST_ATTACHMENTS = 2_000  # files that one file may hold
 _ATTACHMENTS_LIMIT = 4 * 1024**3  # bytes of all of them
 _MOST_PROPERTIES = 50
+_ATTEMPTS = 2  # for a job whose server was lost
+_MOST_BROKEN = 10  # pages that may be too slow or crash the engine before the rest is left alone
 _PICTURE_LIMIT = 64 * 1024 * 1024
 _MOST_WARNINGS = 100
 _TICK = (
@@ -95,12 +97,60 @@ class Sandbox:
         limit = _OUTPUT_LIMIT + (2 * _ATTACHMENTS_LIMIT if attachments is not None else 0)
         return self._run(job, lambda: _Document(progress or _no_progress, attachments), limit=limit).result()
 
-    def render_page(self, path: Path | str, *, page_index: int, width_px: int, seconds: float, memory: int) -> bytes:
-        """A PNG of the PDF's page (the first has index 0), `width_px` wide, less where it would have over 8 megapixels.
+    def recognise(
+        self,
+        path: Path | str,
+        *,
+        name: str,
+        numbers: Sequence[int],
+        seconds: float,
+        memory: int,
+        on_page: Callable[[Page], None],
+        progress: Progress | None = None,
+        password: str = "",
+        languages: Sequence[str] = (),
+    ) -> None:
+        """Recognises the text on pages of a PDF or picture, uploaded as `name`: each page goes to `on_page` once, in order.
+
+        `numbers` are pages' places in the file, from 1. A page comes as OCR, BLANK, or UNREAD with a `gap` that says why;
+        one that takes longer than `seconds` or that the engine crashes on is UNREAD too, and the others go on.
+        `languages` (ISO 639-1) are those the text may be in; what is installed for them is used.
+        `progress(pages done, pages in all)` is called every two seconds; what it or `on_page` raises stops it all and
+        comes out here. Raises `Permanent` when the file cannot be opened as a PDF or picture or the engine cannot
+        start, `Protected` for a wrong password, and `Retryable` when the process was lost through no fault of the file.
+        """
+        job: Message = {"do": "recognise", "path": _existing(path), "name": name, "password": password}
+        job |= {"languages": list(languages), "memory": memory}
+        waiting = list(numbers)
+        told = _Told(on_page, progress or _no_progress, len(waiting))
+        broken = lost = 0
+        while waiting:
+            if broken == _MOST_BROKEN:
+                told.page(
+                    _unread(waiting.pop(0), "Too many pages before it could not be recognised, so it was not tried.")
+                )
+                continue
+            answer = _Recognition(waiting, seconds, told)
+            try:
+                whole = {**job, "numbers": waiting, "seconds": seconds * (len(waiting) + 1)}
+                lost += not self._attempt(whole, answer, limit=_OUTPUT_LIMIT)
+            except Permanent as error:
+                if told.refused or not answer.started:
+                    raise
+                broken += 1
+                told.page(replace(answer.current or _unread(waiting[0]), gap=error.message))
+                del waiting[0]
+            if lost == _ATTEMPTS:
+                raise Retryable("The document reader stopped unexpectedly.")
+
+    def render_page(
+        self, path: Path | str, *, page_index: int, width_px: int, seconds: float, memory: int, password: str = ""
+    ) -> bytes:
+        """A PNG of a page of a PDF or picture (the first has index 0), at most `width_px` wide and of at most 8 megapixels.
 
         Raises as `parse` does.
         """
-        size = {"page_index": page_index, "width_px": min(max(width_px, 16), 4096)}
+        size = {"page_index": page_index, "width_px": min(max(width_px, 16), 4096), "password": password}
         job = {"do": "render", "path": _existing(path), **size, "seconds": seconds, "memory": memory}
         return self._run(job, _Picture, limit=_PICTURE_LIMIT).result()
 
@@ -201,21 +251,27 @@ class Sandbox:
     # --- One job
 
     def _run(self, job: Message, make: "Callable[[], _Kind]", *, limit: int) -> "_Kind":
-        for attempt in (1, 2):
+        for _ in range(_ATTEMPTS):
             answer = make()
-            try:
-                channel, status = self._submit(job)
-            except OSError as error:
-                _log.error("the document reader could not be started: %s", error)
-                raise Retryable("The document reader could not be started.") from None
-            # Closing `status` is what stops the job, whatever happens here.
-            with closing(channel), closing(status):
-                ended = _follow(job, answer, channel, status, limit=limit)
-            if ended is not None:
-                _judge(job, answer, ended)
+            if self._attempt(job, answer, limit=limit):
                 return answer
-            _log.warning("the document reader was lost during a job (attempt %d)", attempt)
         raise Retryable("The document reader stopped unexpectedly.")
+
+    def _attempt(self, job: Message, answer: "_Answer", *, limit: int) -> bool:
+        """Whether the job came to its end, not the server to its own. Raises the sentence for a job that failed."""
+        try:
+            channel, status = self._submit(job)
+        except OSError as error:
+            _log.error("the document reader could not be started: %s", error)
+            raise Retryable("The document reader could not be started.") from None
+        # Closing `status` is what stops the job, whatever happens here.
+        with closing(channel), closing(status):
+            ended = _follow(job, answer, channel, status, limit=limit)
+        if ended is None:
+            _log.warning("the document reader was lost during a job")
+            return False
+        _judge(job, answer, ended)
+        return True
 
 
 def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
@@ -234,6 +290,10 @@ def _existing(path: Path | str) -> str:
     return str(full)
 
 
+def _unread(number: int, gap: str = "") -> Page:
+    return Page(number, "", reading=Reading.UNREAD, confidence=0.0, gap=gap)
+
+
 def _no_progress(done: int, total: int | None) -> None:
     """Nobody wants to know."""
 
@@ -246,16 +306,16 @@ def _follow(
     try:
         for message in _readable(receive(channel, limit=limit, tick=_TICK)):
             if time.monotonic() > last:
-                raise _took_too_long(job)
+                raise answer.took_too_long(job["seconds"])
             if message is not None:
                 answer.take(message)
-            if message is None or message.get("kind") == "progress":
+            if message is None or message.get("kind") in ("progress", "recognised"):
                 answer.tell()
         return next((message for message in _until(status, last) if message is not None), None)
     except TooMuch:
         raise Permanent("Reading this file gave far more than a document holds and was stopped.") from None
     except _Garbled:
-        raise _unreadable() from None
+        raise answer.unreadable() from None
 
 
 def _readable(messages: Iterator[Message | None]) -> Iterator[Message | None]:
@@ -277,23 +337,13 @@ def _judge(job: Message, answer: "_Answer", ended: Message) -> None:
     if answer.error is not None:
         raise answer.error
     if ended.get("timed_out") or ended.get("signal") == 24:  # SIGXCPU
-        raise _took_too_long(job)
+        raise answer.took_too_long(job["seconds"])
     if answer.done:
         return
     # Killed by the kernel, or at the limit when it fell: memory, as far as one can know.
     if answer.out_of_memory or ended.get("signal") == 9 or ended.get("memory", 0) > 0.9 * job["memory"]:
-        raise Permanent(f"Reading this file needed more than {_bytes(job['memory'])} of memory and was stopped.")
-    if ended.get("signal"):
-        raise Permanent("The program that reads this kind of file crashed on it, so the file was not read.")
-    raise _unreadable()
-
-
-def _took_too_long(job: Message) -> Permanent:
-    return Permanent(f"Reading this file took longer than {_duration(job['seconds'])} and was stopped.")
-
-
-def _unreadable() -> Permanent:
-    return Permanent("This file could not be read: it is damaged, or built in an unusual way.")
+        raise Permanent(f"{answer.doing} needed more than {_bytes(job['memory'])} of memory and was stopped.")
+    raise Permanent(answer.crashed) if ended.get("signal") else answer.unreadable()
 
 
 def _duration(seconds: float) -> str:
@@ -314,12 +364,22 @@ class _Garbled(Exception):
 
 
 class _Answer:
-    """What came from a child so far."""
+    """What came from a child so far, and the sentences for when it fails."""
+
+    doing: ClassVar[str] = "Reading this file"
+    crashed: ClassVar[str] = "The program that reads this kind of file crashed on it, so the file was not read."
+    nonsense: ClassVar[str] = "This file could not be read: it is damaged, or built in an unusual way."
 
     def __init__(self) -> None:
         self.done = False
         self.out_of_memory = False
         self.error: RagError | None = None
+
+    def unreadable(self) -> Permanent:
+        return Permanent(self.nonsense)
+
+    def took_too_long(self, seconds: float) -> Permanent:
+        return Permanent(f"{self.doing} took longer than {_duration(seconds)} and was stopped.")
 
     def take(self, message: Message) -> None:
         """Notes one message; raises _Garbled for nonsense."""
@@ -336,7 +396,7 @@ class _Answer:
                 case {"kind": "crashed", "error": str(error), "where": str(where)}:
                     # Names of Python's own and places in code: no text of the document.
                     _log.warning("a parser failed with %s at %s", one_line(error)[:100], one_line(where)[:300])
-                    self.error = _unreadable()
+                    self.error = self.unreadable()
                 case _:
                     self.more(message)
         except (ValueError, KeyError, TypeError):
@@ -397,7 +457,7 @@ class _Document(_Answer):
 
     def result(self) -> ParsedDocument:
         if self.head is None or len(self.pages) != self.head.get("pages"):
-            raise _unreadable()
+            raise self.unreadable()
         warnings = tuple(clean(str(warning))[:500] for warning in self.head["warnings"][:_MOST_WARNINGS])
         properties = {
             one_line(clean(str(key)))[:50]: one_line(clean(str(value)))[:500]
@@ -413,6 +473,68 @@ class _Document(_Answer):
         )
 
 
+class _Told:
+    """Hands pages and progress to whoever asked, and remembers that he wanted no more."""
+
+    def __init__(self, on_page: Callable[[Page], None], progress: Progress, total: int) -> None:
+        self.on_page = on_page
+        self.progress = progress
+        self.total = total
+        self.done = 0
+        self.refused = False
+
+    def page(self, page: Page) -> None:
+        self.done += 1
+        self._tell(lambda: self.on_page(page))
+
+    def still_there(self) -> None:
+        self._tell(lambda: self.progress(self.done, self.total))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        self.refused = True
+        call()
+        self.refused = False
+
+
+class _Recognition(_Answer):
+    """The pages that a child recognises: takes each off the front of `waiting` as it hands it on."""
+
+    doing = "Recognising this page"
+    crashed = "The program that recognises text crashed on this page."
+    nonsense = "The text on this page could not be recognised."
+
+    def __init__(self, waiting: list[int], seconds: float, told: _Told) -> None:
+        super().__init__()
+        self.waiting = waiting
+        self.seconds = seconds
+        self.told = told
+        self.started = False
+        self.current: Page | None = None
+        self.fresh: Page | None = None
+        self.since = time.monotonic()
+
+    def more(self, message: Message) -> None:
+        page = read_page(message["page"])
+        if not self.waiting or page.number != self.waiting[0]:
+            raise ValueError("pages come in the order that was asked for")
+        match message["kind"]:
+            case "begun":
+                self.started, self.current, self.since = True, page, time.monotonic()
+            case "recognised" if self.current is not None:
+                self.fresh = page
+            case _:
+                raise ValueError("an unknown message")
+
+    def tell(self) -> None:
+        if self.fresh is not None:
+            page, self.fresh, self.current = self.fresh, None, None
+            del self.waiting[0]
+            self.told.page(page)
+        elif time.monotonic() > self.since + self.seconds:
+            raise self.took_too_long(self.seconds)
+        self.told.still_there()
+
+
 class _Picture(_Answer):
     def __init__(self) -> None:
         super().__init__()
@@ -423,7 +545,7 @@ class _Picture(_Answer):
 
     def result(self) -> bytes:
         if not self.picture:
-            raise _unreadable()
+            raise self.unreadable()
         return self.picture
 
 

@@ -18,14 +18,15 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NoReturn
 
 from rag.backends.parsers import HEAD, all_parsers, parser_for
 from rag.backends.parsers.base import Work
-from rag.backends.sandbox_limits import confine, die_with_parent
+from rag.backends.pictures import fitting, open_pictures, unread
+from rag.backends.sandbox_limits import confine, die_with_parent, few_arenas
 from rag.backends.sandbox_messages import Message, page_message, send
 from rag.domain.errors import Permanent, Protected
 from rag.domain.pages import split_long
@@ -40,10 +41,11 @@ _PRELOADED = (
     "pypdfium2",
     "zipfile",
 )
-_JOB_LIMIT = 64 * 1024  # bytes of a job's description
+_JOB_LIMIT = 1024 * 1024  # bytes of a job's description: the numbers of 20,000 pages fit
 _PIECE = 1024 * 1024  # bytes of an attachment in one message
 _MOST_PIXELS = 8_000_000
 _PROGRESS_EVERY = 0.1  # seconds
+_THREADS = {"recognise": 2}  # the jobs that may use more than one thread, and how many
 
 
 @dataclass(slots=True)
@@ -184,7 +186,12 @@ class Child:
             os.dup2(nothing, standard)
         readable = [*_python_folders(self.allowed), *([Path(job["path"])] if "path" in job else [])]
         os.chdir("/")
-        report = confine(seconds=math.ceil(job["seconds"]) + 1, memory=job["memory"], readable=readable)
+        report = confine(
+            seconds=math.ceil(job["seconds"]) * _THREADS.get(job["do"], 1) + 1,
+            memory=job["memory"],
+            readable=readable,
+            threads=job["do"] in _THREADS,
+        )
         reserve = bytearray(1024 * 1024)  # given back when memory runs out, to be able to say so
         try:
             self._do(job, report)
@@ -206,8 +213,10 @@ class Child:
         match job["do"]:
             case "parse":
                 self._parse(job)
+            case "recognise":
+                self._recognise(job)
             case "render":
-                self._render(Path(job["path"]), job["page_index"], job["width_px"])
+                self._render(job)
             case "report":
                 send(self.channel, {"kind": "report", "limits": report})
             case "call":
@@ -241,31 +250,30 @@ class Child:
             self.last_progress = now
             send(self.channel, {"kind": "progress", "done": done, "total": total})
 
-    def _render(self, path: Path, page_index: int, width_px: int) -> None:
-        send(self.channel, {"kind": "picture", "data": base64.b64encode(_picture(path, page_index, width_px)).decode()})
+    def _recognise(self, job: Message) -> None:
+        from rag.backends.ocr.reading import Reader
 
+        few_arenas()
+        reader = Reader(job["languages"])
+        with open_pictures(Path(job["path"]), job["password"]) as pictures:
+            for number in job["numbers"]:
+                send(self.channel, {"kind": "begun", "page": page_message(unread(pictures, number))})
+                try:
+                    page = reader.page(pictures, number)
+                except Permanent as error:
+                    page = replace(unread(pictures, number), gap=error.message)
+                send(self.channel, {"kind": "recognised", "page": page_message(page)})
 
-def _picture(path: Path, page_index: int, width_px: int) -> bytes:
-    """The page as a PNG of that width, smaller where it would have more than eight million pixels."""
-    import pypdfium2
-
-    try:
-        with closing(pypdfium2.PdfDocument(path)) as pdf:
-            if not 0 <= page_index < len(pdf):
-                raise Permanent("This page does not exist.")
-            if pdf.get_formtype():
-                pdf.init_forms()  # what was filled in is drawn too
-            with closing(pdf[page_index]) as page:
-                width, height = page.get_size()
-                if width <= 0 or height <= 0:
-                    raise Permanent("This page cannot be drawn.")
-                scale = min(width_px / width, math.sqrt(_MOST_PIXELS / (width * height)), 20_000 / max(width, height))
-                bitmap = page.render(scale=scale)
-                buffer = io.BytesIO()
-                bitmap.to_pil().convert("RGB").save(buffer, "PNG", compress_level=4)
-                return buffer.getvalue()
-    except pypdfium2.PdfiumError:
-        raise Permanent("This page cannot be drawn.") from None
+    def _render(self, job: Message) -> None:
+        index = job["page_index"]
+        with open_pictures(Path(job["path"]), job["password"]) as pictures:
+            width, height = pictures.pixels(index, dpi=72)
+            # As wide as asked, smaller where it would have more than eight million pixels.
+            scale = job["width_px"] / width
+            scale *= fitting(width * scale, height * scale, most_pixels=_MOST_PIXELS, most_side=20_000)
+            buffer = io.BytesIO()
+            pictures.draw(index, width=max(1, round(width * scale))).save(buffer, "PNG", compress_level=4)
+        send(self.channel, {"kind": "picture", "data": base64.b64encode(buffer.getvalue()).decode()})
 
 
 def _python_folders(allowed: frozenset[str]) -> list[Path]:
@@ -274,7 +282,10 @@ def _python_folders(allowed: frozenset[str]) -> list[Path]:
     folders = [Path(place) for place in (*sys.path, sys.prefix, sys.base_prefix) if place]
     system = [
         Path(place)
-        for place in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/dev/null", "/dev/urandom")
+        for place in (
+            *("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/dev/null", "/dev/urandom"),
+            *("/proc/cpuinfo", "/sys/devices/system/cpu"),  # OpenVINO waits for ever where it finds no processor
+        )
     ]
     own = [root / name for name in ("rag", *{module.partition(".")[0] for module in allowed})]
     return [*(folder for folder in folders if folder.resolve() != root), *system, *own]
