@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from rag.backends.parsers._kinds import is_text, kind_of, looks_like_html
 from rag.backends.parsers._writer import Writer
 from rag.backends.parsers.base import Parser, Work
-from rag.backends.parsers.text import decode
+from rag.backends.parsers.text import decode, read_limited
 from rag.domain.errors import Permanent
 from rag.domain.text import clean, one_line, sensible_title
 from rag.domain.types import ParsedDocument
@@ -33,11 +33,13 @@ _BOILERPLATE = frozenset({"nav", "aside", "header", "footer"})
 _BOILERPLATE_ROLES = frozenset({"navigation", "banner", "contentinfo", "complementary", "search"})
 _HIDING = re.compile(
     r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0(?:\.0+)?\s*(?:;|!|$)"
-    r"|font-size\s*:\s*0(?:\.\d+)?(?:px|pt|em|rem|%)?\s*(?:;|!|$)|(?:left|top|text-indent)\s*:\s*-\d{4,})"
+    r"|(?:left|top|text-indent)\s*:\s*-\d{4,})"
 )
-_WHITE = re.compile(
-    r"(?i)(?:^|;)\s*color\s*:\s*(?:white|#fff(?:fff)?|rgb\(\s*255\s*,\s*255\s*,\s*255\s*\))\s*(?:;|!|$)"
-)
+_SIZE = re.compile(r"(?i)(?:^|;)\s*font-size\s*:\s*([\d.]+)\s*([a-z%]*)")
+_COLOUR = re.compile(r"(?i)(?:^|;)\s*color\s*:\s*([^;!]+)")
+_BACKGROUND = re.compile(r"(?i)(?:^|;)\s*background(?:-color)?\s*:\s*([^;!]+)")
+_RGB = re.compile(r"rgba?\(\s*(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})\s*\)")
+_SAME = 12  # steps of 255 by which two colours differ that nobody tells apart
 _DECLARED = re.compile(
     rb"(?i)<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]{2,40})"
     rb"|^<\?xml[^>]{0,100}encoding=[\"']([a-z0-9_.-]{2,40})"
@@ -45,8 +47,25 @@ _DECLARED = re.compile(
 _WHITESPACE = re.compile(r"[ \t\n\r\f]+")
 
 
+HIDDEN = "Hidden text was left out."
+_META = {
+    "author": "author",
+    "dc.creator": "author",
+    "article:author": "author",
+    "description": "description",
+    "dc.description": "description",
+    "keywords": "keywords",
+    "date": "created",
+    "dc.date": "created",
+    "dcterms.created": "created",
+    "article:published_time": "created",
+    "article:modified_time": "modified",
+    "last-modified": "modified",
+}
+
+
 class HtmlParser(Parser):
-    name: ClassVar[str] = "html/1"
+    name: ClassVar[str] = "html/2"
     media_types: ClassVar[frozenset[str]] = frozenset({"text/html", "application/xhtml+xml"})
     suffixes: ClassVar[frozenset[str]] = frozenset({".html", ".htm", ".xhtml"})
 
@@ -57,30 +76,44 @@ class HtmlParser(Parser):
         return looks_like_html(head) or b"<" in head
 
     def parse(self, path: Path, work: Work) -> ParsedDocument:
-        root = _tree(_decoded(path.read_bytes()))
-        if root is None:
-            raise Permanent("This file holds no text.")
-        writer = Writer()
-        _Walk(writer, main_only=_has_main(root)).run(root)
-        page = writer.page()
-        if not page.text:
-            raise Permanent("This web page shows no text of its own.")
+        document = read_page(decode_page(read_limited(path)), self.name)
         work.progress(1, 1)
-        return ParsedDocument(_title(root) or sensible_title(writer.first_heading), (page,), self.name)
+        return document
+
+
+def read_page(source: str, parser: str) -> ParsedDocument:
+    """A web page as one document; raises `Permanent` when nothing of it is seen."""
+    root = _tree(source)
+    if root is None:
+        raise Permanent("This file holds no text.")
+    writer = Writer()
+    walk = _Walk(writer, main_only=_has_main(root))
+    walk.run(root)
+    page = writer.page()
+    if not page.text:
+        raise Permanent("This web page shows no text of its own.")
+    title = _title(root) or sensible_title(writer.first_heading)
+    return ParsedDocument(title, (page,), parser, (HIDDEN,) if walk.concealed else (), _properties(root))
+
+
+def write_visible(writer: Writer, source: str) -> None:
+    """Writes all that a browser shows of a piece of HTML, menus included."""
+    root = _tree(source)
+    if root is not None:
+        _Walk(writer, main_only=False).run(root)
 
 
 def visible_blocks(source: str) -> Iterator[str]:
     """The visible text of a piece of HTML, block by block."""
-    root = _tree(source)
-    if root is not None:
-        writer = Writer()
-        _Walk(writer, main_only=False).run(root)
-        yield from (block for block in writer.page().text.split("\n\n") if block)
+    writer = Writer()
+    write_visible(writer, source)
+    yield from (block for block in writer.page().text.split("\n\n") if block)
 
 
-def _decoded(data: bytes) -> str:
+def decode_page(data: bytes, declared_outside: str = "") -> str:
+    """The source of a web page; `declared_outside` is the encoding that a mail or a server names."""
     declared = _DECLARED.search(data[:4096])
-    name = (declared.group(1) or declared.group(2)).decode("ascii") if declared else ""
+    name = (declared.group(1) or declared.group(2)).decode("ascii") if declared else declared_outside
     # Browsers read these names as the Windows encoding that contains them.
     name = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252"}.get(name.lower(), name)
     return decode(data, name)
@@ -107,10 +140,74 @@ def _title(root: Any) -> str:
     return sensible_title("".join(element.itertext())) if element is not None else ""
 
 
+def _properties(root: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for element in root.iter("meta"):
+        key = _META.get((element.get("name") or element.get("property") or "").lower(), "")
+        text = one_line(element.get("content") or "")
+        if key and text:
+            found.setdefault(key, text)
+    return found
+
+
+def _colour(text: str) -> tuple[int, ...] | None:
+    """Red, green and blue of a colour, None where it is not written out."""
+    text = text.strip().lower()
+    text = {"white": "#fff", "black": "#000", "snow": "#fff", "ivory": "#fff"}.get(text, text)
+    if re.fullmatch(r"#[0-9a-f]{3}", text):
+        text = "#" + "".join(2 * letter for letter in text[1:])
+    if re.fullmatch(r"#[0-9a-f]{6}", text):
+        return tuple(bytes.fromhex(text[1:]))
+    found = _RGB.fullmatch(text)
+    return tuple(map(int, found.groups())) if found else None
+
+
 @dataclass(slots=True)
 class _Table:
     element: Any
     rows: list[list[str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How text looks at a place, as far as attributes say; a colour is None where they leave it open."""
+
+    tiny: bool = False
+    colour: tuple[int, ...] | None = (0, 0, 0)
+    background: tuple[int, ...] | None = (255, 255, 255)
+
+    @property
+    def unseen(self) -> bool:
+        if self.tiny or self.colour is None or self.background is None:
+            return self.tiny
+        return all(abs(one - other) <= _SAME for one, other in zip(self.colour, self.background, strict=True))
+
+    def inside(self, element: Any) -> "_Look":
+        """The look inside an element."""
+        style, colour, background = element.get("style") or "", element.get("color"), element.get("bgcolor")
+        if not style and not colour and not background:
+            return self
+        size, fore, back = _SIZE.search(style), _COLOUR.search(style), _BACKGROUND.search(style)
+        fore_text, back_text = fore[1] if fore else colour, back[1] if back else background
+        transparent = back_text is not None and back_text.strip().lower() in (
+            "transparent",
+            "none",
+            "inherit",
+            "initial",
+        )
+        return _Look(
+            _is_tiny(size[1], size[2].lower()) if size else self.tiny,
+            _colour(fore_text) if fore_text else self.colour,
+            _colour(back_text) if back_text and not transparent else self.background,
+        )
+
+
+def _is_tiny(number: str, unit: str) -> bool:
+    try:
+        size = float(number)
+    except ValueError:
+        return False
+    return size == 0 or (size <= 1 and unit in ("px", "pt"))
 
 
 @dataclass(slots=True)
@@ -132,6 +229,8 @@ class _Walk:
         self.pre = 0
         self.mains = 0
         self.headers = 0
+        self.looks = [_Look()]
+        self.concealed = False  # whether text was left out that only a style hides
 
     def run(self, root: Any) -> None:
         # (element, leaving): leaving comes back to the element after its children.
@@ -158,10 +257,11 @@ class _Walk:
         tag = element.tag
         if not isinstance(tag, str) or tag in _UNSEEN or element.get("hidden") is not None:
             return True
-        if element.get("aria-hidden") == "true" and tag not in ("body", "main", "article"):
-            return True
         style = element.get("style")
-        if style and (_HIDING.search(style) or (_WHITE.search(style) and "background" not in style.lower())):
+        if style and _HIDING.search(style):
+            self.concealed = self.concealed or any(text.strip() for text in element.itertext())
+            return True
+        if element.get("aria-hidden") == "true" and tag not in ("body", "main", "article"):
             return True
         if not self.main_only:
             return False
@@ -182,6 +282,7 @@ class _Walk:
         if tag in ("main", "article") or element.get("role") == "main":
             self.mains += 1
         self.headers += tag == "header"
+        self.looks.append(self.looks[-1].inside(element))
         if element.text:
             self._add(element.text)
 
@@ -213,6 +314,7 @@ class _Walk:
 
     def _leave(self, element: Any) -> None:
         tag = element.tag
+        self.looks.pop()
         if tag in _HEADINGS or tag in _BLOCKS:
             self._flush()
         if tag in _HEADINGS:
@@ -233,6 +335,9 @@ class _Walk:
         self.headers -= tag == "header"
 
     def _add(self, text: str) -> None:
+        if self.looks[-1].unseen:
+            self.concealed = self.concealed or bool(text.strip())
+            return
         self.text.append(text if self.pre else _WHITESPACE.sub(" ", text))
 
     def _flush(self) -> None:

@@ -1,6 +1,8 @@
 """Plain text in any encoding."""
 
 import codecs
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +23,9 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+# Encodings that look like ASCII to everyone who does not know them.
+_SEVEN_BIT = ("iso-2022-", "utf-7", "hz")
+_ESCAPES = re.compile(rb"\x1b\$[@B]")
 
 
 class TextParser(Parser):
@@ -57,6 +62,9 @@ def decode(data: bytes, declared: str = "") -> str:
             return data[len(mark) :].decode(encoding, "replace")
     if not is_text(data[:_SAMPLE]) or not is_text(data[-_SAMPLE:]):
         raise Permanent("This file does not hold readable text.")
+    if declared.lower().startswith(_SEVEN_BIT) or _ESCAPES.search(data[:_SAMPLE]):
+        with suppress(LookupError):
+            return data.decode(declared if declared.lower().startswith(_SEVEN_BIT) else "iso-2022-jp", "replace")
     if order := utf16_order(data[:_SAMPLE]):
         return data.decode(order, "replace")
     try:
