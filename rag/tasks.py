@@ -25,7 +25,10 @@ def send(task: "Task[Any, Any]", *args: object, queue: str | None = None) -> Non
 
 def _publish(task: "Task[Any, Any]", args: tuple[object, ...], queue: str | None) -> None:
     try:
-        task.apply_async(args, queue=queue)
+        if queue:
+            task.apply_async(args, queue=queue)
+        else:
+            task.apply_async(args)
     except OperationalError as error:
         log.warning("queue.unreachable", task=task.name, error=type(error).__name__)
 

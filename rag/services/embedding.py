@@ -9,7 +9,7 @@ from rag.domain.errors import RagError
 from rag.models import Chunk, IngestRun, Revision, Vector
 from rag.models.index import RunState
 from rag.services import indexing
-from rag.services.ingest import failed
+from rag.services.attempts import failed
 from rag.services.leases import Lease, LeaseLost
 from rag.services.library import next_version
 from rag.services.steps import step

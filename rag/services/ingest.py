@@ -1,43 +1,62 @@
-"""A document's way from bytes to searchable passages: read -> cut -> store -> embed. Each step resumes after a kill.
+"""A document's way from bytes to searchable passages: read -> recognise -> store -> embed. Each step resumes after a kill.
 
 Why two tasks: reading needs no torch and many can run at once; embedding holds the weights in one process per host. The run row
-carries the state between them, so a lost message costs nothing: sweep() looks at the rows and sends the task again.
+carries the state between them, so a lost message costs nothing: sweep_stale() looks at the rows and sends the task again.
 
-| state     | who holds the lease | what is stored                                       |
-|-----------|---------------------|------------------------------------------------------|
-| queued    | nobody              | the original's bytes                                 |
-| reading   | a reader            | nothing yet; pages read so far are counted           |
-| embedding | the embedder        | extraction, pages, chunks (found by words), vectors so far |
-| ready     | nobody              | everything                                           |
-| failed    | nobody              | the bytes, and a sentence that says why              |
+| state       | who holds the lease | what is stored                                                        |
+|-------------|---------------------|-----------------------------------------------------------------------|
+| queued      | nobody              | the original's bytes                                                  |
+| reading     | a reader            | files inside it, as documents of their own; pages so far are counted  |
+| recognising | a reader; nobody while others go first | what the file itself says (found by words), a draft of each page |
+| embedding   | the embedder        | extraction, pages, chunks (found by words), vectors so far            |
+| ready       | nobody              | everything; `gaps` counts the pages of which something was not read   |
+| failed      | nobody              | the bytes, and a sentence that says why                               |
+| cancelled   | nobody              | the bytes, and what was found by words when somebody stopped it       |
+
+Why an extraction for what was read before pictures are recognised, and a second one for the whole: extractions never change,
+because citations pin them, and an hour of recognising must not keep the rest of a file from being found.
+
+An older revision that was read stays searched until the moment in which a newer one is stored, also when that one fails.
 """
 
+import shutil
 import time
-from datetime import timedelta
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from core import audit
+from core.models import User
+from core.sealing import unseal
+from rag import tasks
+from rag.backends import convert
 from rag.config import rag_config
-from rag.domain import boxes, chunking
-from rag.domain.errors import Permanent, RagError
-from rag.domain.pages import split_long
 from rag.domain.types import ParsedDocument
-from rag.models import Chunk, Document, Extraction, IngestRun, Page, Revision
+from rag.models import Chunk, Collection, Document, IngestRun
 from rag.models.index import RunState
-from rag.services import indexing
-from rag.services.leases import Lease, LeaseLost, free
-from rag.services.library import next_version, remove_chunks
+from rag.services import children, indexing, library, queues, recognition, storing
+from rag.services.attempts import ATTEMPTS, IN_WORK, attempt, is_disk_full, superseded, waiting_state
+from rag.services.leases import Lease, free
 from rag.services.steps import step
-from rag.slots import sandbox, token_counter
+from rag.slots import sandbox
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS = 3  # a run that died this often is not tried again by itself
+_READABLE = (RunState.QUEUED, RunState.READING, RunState.RECOGNISING)
+_WRITTEN_EVERY = 0.5  # seconds between two notes of how far the reading is
+_FOLDER = "reading-"  # in the folder for passing files: where one attempt unpacks and converts
+_SENT_MOST = 1000  # messages that one sweep sends for one queue
+_BULK_FROM = 20  # runs that are queued again together wait behind what people upload one by one
 
 
 def read(revision_id: int) -> None:
@@ -46,161 +65,208 @@ def read(revision_id: int) -> None:
     Returns quietly when there is nothing to do: the revision is gone, done, or in somebody else's hands.
     """
     step("read:before-claim")
-    live = Q(state__in=(RunState.QUEUED, RunState.READING), revision__document__deleted__isnull=True)
-    run = IngestRun.objects.filter(live, revision=revision_id).select_related("revision__document").first()
+    live = Q(state__in=_READABLE, revision__document__deleted__isnull=True)
+    run = IngestRun.objects.filter(live, revision=revision_id).select_related("revision__document__collection").first()
     if run is None:
         return
-    lease = Lease.take(IngestRun, run.pk, Q(state__in=(RunState.QUEUED, RunState.READING)), **_started())
+    resumed = run.state == RunState.RECOGNISING
+    fresh = {"state": RunState.READING, "started": timezone.now(), "done": 0, "total": 0}
+    lease = Lease.take(IngestRun, run.pk, Q(state=run.state), message="", **({} if resumed else fresh))
     if lease is None:
         return
     step("read:claimed")
-    try:
-        with lease:
-            parsed = _parse(run.revision, lease)
-            step("read:parsed")
-            _store(run.revision, parsed, lease)
-            step("read:stored")
-    except LeaseLost:
-        return
-    except RagError as error:
-        failed(lease, error)
-        return
-    indexing.sync(run.revision.document.collection_id)
+    with attempt(lease), _folder(run, lease) as folder:
+        _read(run, lease, folder)
+    bring_up_to_date(run.revision.document.collection_id)
     step("read:synced")
 
 
-def _started() -> dict[str, object]:
-    return {"state": RunState.READING, "started": timezone.now(), "done": 0, "total": 0, "message": ""}
+def _read(run: IngestRun, lease: Lease, folder: Path) -> None:
+    revision = run.revision
+    if revision.document.latest_id != revision.pk:
+        raise superseded()
+    turn = queues.Turn(queues.Work.READING, bulk=run.bulk)
+    file, name = _readable(run, _made(folder / "converted"))
+    step("read:converted")
+    parsed = _parse(run, lease, file, name, _made(folder / "inside"))
+    step("read:parsed")
+    inside = children.take_in(revision, parsed.attachments, lease)
+    step("read:children-added")
+    pages = list(parsed.pages)
+    if recognition.to_recognise(pages):
+        known = Chunk.objects.for_maintenance().filter(extraction__revision=revision).exists()
+        if not known and storing.store_readable(revision, parsed, inside, lease):
+            step("read:readable-stored")
+            bring_up_to_date(revision.document.collection_id)
+        try:
+            pages = recognition.recognised(run, file, name, pages, lease, turn)
+        except recognition.TurnOver:
+            with transaction.atomic():
+                lease.release(queued=timezone.now())
+                queues.send(queues.Work.READING, revision.pk, bulk=run.bulk)
+            return
+        step("recognise:done")
+    storing.store(revision, parsed, pages, inside, lease)
+    step("read:stored")
 
 
-def _parse(revision: Revision, lease: Lease) -> ParsedDocument:
+def _readable(run: IngestRun, folder: Path) -> tuple[Path, str]:
+    """The file that is read, and its name: the original, or what LibreOffice made of an old one."""
     config = rag_config()
+    return convert.readable(
+        Path(default_storage.path(run.revision.file.name or "")),
+        name=run.revision.document.path,
+        seconds=config.parse_seconds,
+        memory=config.parse_memory,
+        folder=folder,
+        password=unseal(run.revision.secret),
+    )
+
+
+def _parse(run: IngestRun, lease: Lease, file: Path, name: str, inside: Path) -> ParsedDocument:
+    config = rag_config()
+    recognising = run.state == RunState.RECOGNISING  # then the pages that are counted are those recognised
     written = time.monotonic()
 
     def progress(done: int, total: int | None) -> None:
         nonlocal written
         lease.check()
-        if time.monotonic() - written >= 0.5:
+        if time.monotonic() - written >= _WRITTEN_EVERY:
             written = time.monotonic()
-            lease.write(done=done, total=total or 0)
+            lease.write(**({} if recognising else {"done": done, "total": total or 0}))
 
     return sandbox().parse(
-        default_storage.path(revision.file.name or ""),
-        name=revision.document.path,
+        file,
+        name=name,
         seconds=config.parse_seconds,
         memory=config.parse_memory,
         progress=progress,
+        password=unseal(run.revision.secret),
+        attachments=inside,
     )
 
 
-def _store(revision: Revision, parsed: ParsedDocument, lease: Lease) -> None:
-    """Extraction, pages and chunks in one transaction; from its end on the document is found by its words."""
-    pages = split_long(parsed.pages)
-    passages = chunking.chunk(pages, token_counter().offsets)
-    if not passages:
-        raise Permanent(_("No text was found in this file. Scanned pages cannot be read yet."))
-    document = revision.document
-    title = parsed.title.strip()[:300] or PurePosixPath(document.path).stem[:300]
-    with lease.guarded():
-        version = next_version(document.collection_id)
-        extraction = Extraction.objects.create(
-            revision=revision,
-            parser=parsed.parser,
-            title=title,
-            warnings=list(parsed.warnings),
-            pages_with_text=sum(1 for page in pages if page.text.strip()),
-            characters=sum(len(page.text) for page in pages),
-        )
-        Page.objects.bulk_create(
-            (
-                Page(
-                    extraction=extraction,
-                    place=place,
-                    number=page.number,
-                    label=page.label[:40],
-                    text=page.text,
-                    headings=[[heading.start, heading.level, heading.text] for heading in page.headings],
-                    boxes=boxes.pack(page.boxes),
-                    width=page.width,
-                    height=page.height,
-                )
-                for place, page in enumerate(pages)
-            ),
-            batch_size=200,
-        )
-        # Whatever an earlier revision or an earlier reading of this one left to be searched goes in the same moment.
-        remove_chunks(document.collection_id, Chunk.objects.for_maintenance().filter(document=document))
-        Chunk.objects.bulk_create(
-            (
-                Chunk(
-                    extraction=extraction,
-                    document=document,
-                    collection_id=document.collection_id,
-                    version=version,
-                    ordinal=passage.ordinal,
-                    page_from=passage.page_from,
-                    page_to=passage.page_to,
-                    start=passage.start,
-                    end=passage.end,
-                    heading=list(passage.heading),
-                    text=passage.text,
-                )
-                for passage in passages
-            ),
-            batch_size=1000,
-        )
-        Document.objects.filter(pk=document.pk).update(title=title, current=revision)
-        lease.release(
-            state=RunState.EMBEDDING,
-            searchable=True,
-            done=0,
-            total=len(passages),
-            message=" ".join(parsed.warnings)[:500],
-        )
-        _queue_embedding(revision.pk)
-
-
-def _queue_embedding(revision_id: int) -> None:
-    from rag import tasks
-
-    tasks.send(tasks.embed, revision_id)
-
-
-def failed(lease: Lease, error: RagError) -> None:
-    """Ends the attempt: for good when trying again cannot help, otherwise until the sweeper queues it again."""
+def bring_up_to_date(collection_id: UUID) -> None:
+    """Syncs the collection's indexes; where the disk is full they stay as they are, and upkeep tries again."""
     try:
-        if isinstance(error, Permanent):
-            lease.release(state=RunState.FAILED, message=error.message[:500], finished=timezone.now())
-            return
-        lease.release(failures=F("failures") + 1, message=error.message[:500])
-    except LeaseLost:
-        return
+        indexing.sync(collection_id)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        log.warning("index.disk_full", collection=str(collection_id))
+
+
+# --- Files that pass
+
+
+@contextmanager
+def _folder(run: IngestRun, lease: Lease) -> Iterator[Path]:
+    """An empty folder for this attempt, gone when the block ends; _sweep_folders() takes what a killed one left."""
+    folder = Path(settings.FILE_UPLOAD_TEMP_DIR) / f"{_FOLDER}{run.pk}-{lease.attempt}"
+    try:
+        yield _made(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _sweep_folders() -> None:
+    """Removes the folders of attempts that are over."""
+    for folder in Path(settings.FILE_UPLOAD_TEMP_DIR).glob(f"{_FOLDER}*-*"):
+        run, _dash, number = folder.name.removeprefix(_FOLDER).partition("-")
+        if not IngestRun.objects.filter(pk=run, attempt=number, lease_until__gte=timezone.now()).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- What people do to a run
+
+
+@transaction.atomic
+def cancel(actor: User, document: Document) -> bool:
+    """Stops the reading or embedding of the newest revision, and says whether there was any; the bytes stay.
+
+    Whoever works on it notices within seconds. What is found by words already stays found. The caller has checked that
+    `actor` may write to the document.
+    """
+    changed = IngestRun.objects.filter(revision=document.latest_id, state__in=IN_WORK).update(
+        state=RunState.CANCELLED,
+        attempt=F("attempt") + 1,
+        lease_until=None,
+        finished=timezone.now(),
+        message="",
+    )
+    if changed:
+        audit.record("document.cancelled", actor=actor, subject=document)
+    return bool(changed)
+
+
+def retry_all_failed(actor: User, collection: Collection) -> int:
+    """Queues every document of the collection whose newest revision failed again, and says how many.
+
+    Those that wait for a password are left alone. The caller has checked that `actor` may write to the collection.
+    """
+    failed = Document.objects.live().filter(
+        collection=collection, latest__run__state=RunState.FAILED, latest__run__needs_password=False
+    )
+    documents = list(failed.select_related("latest").order_by("path"))
+    if len(documents) > _BULK_FROM:
+        IngestRun.objects.filter(revision__in=[document.latest_id for document in documents]).update(bulk=True)
+    return sum(library.retry(actor, document) for document in documents)
+
+
+def remaining_seconds(run: IngestRun) -> int | None:
+    """How long the stage that the run is in will take from now, as far as what is done of it tells; None where it does not."""
+    if run.lease_until is None or run.started is None or run.done < 3 or run.total <= run.done:
+        return None
+    passed = (timezone.now() - run.started).total_seconds()
+    return max(1, round(passed / run.done * (run.total - run.done)))
+
+
+# --- What was left lying
 
 
 def sweep_stale() -> int:
     """Queues again what a dead process or a lost message left lying, and says how many. The third death is a failure."""
-    from rag import tasks
+    now = timezone.now()
+    died = IngestRun.objects.filter(lease_until__lt=now, state__in=IN_WORK)
+    sent = sum(_bury(pk, now) for pk in list(died.values_list("pk", flat=True)))
+    _sweep_folders()
+    # A moment's grace: what was stored just now has its message on the way.
+    earlier = now - timedelta(seconds=min(5.0, rag_config().lease_seconds))
+    waiting = IngestRun.objects.filter(free(), revision__document__deleted__isnull=True, queued__lt=earlier)
+    for work, states in ((queues.Work.READING, _READABLE), (queues.Work.EMBEDDING, (RunState.EMBEDDING,))):
+        for bulk in (False, True):
+            sent += _send_again(work, waiting.filter(state__in=states), bulk=bulk)
+    return sent
 
-    died = IngestRun.objects.filter(lease_until__lt=timezone.now(), state__in=(RunState.READING, RunState.EMBEDDING))
-    died.update(lease_until=None, failures=F("failures") + 1)
-    IngestRun.objects.filter(free(), state__in=(RunState.READING, RunState.EMBEDDING), failures__gte=ATTEMPTS).update(
+
+def _bury(pk: int, now: datetime) -> int:
+    """Counts the death of whoever worked on the run, and queues it again at once unless it was the third; how many it queued."""
+    dead = IngestRun.objects.filter(pk=pk, lease_until__lt=now)
+    if not dead.update(lease_until=None, failures=F("failures") + 1, queued=now, state=waiting_state()):
+        return 0  # it lives, or another sweep was here
+    run = IngestRun.objects.get(pk=pk)
+    if run.failures < ATTEMPTS:
+        work = queues.Work.EMBEDDING if run.state == RunState.EMBEDDING else queues.Work.READING
+        queues.send(work, run.revision_id, bulk=run.bulk)
+        return 1
+    IngestRun.objects.filter(pk=pk, attempt=run.attempt, lease_until__isnull=True).update(
         state=RunState.FAILED,
-        finished=timezone.now(),
+        finished=now,
         message=_("Reading this file was tried three times and broke off each time. Retry it, or upload another copy."),
     )
-    IngestRun.objects.filter(free(), state=RunState.READING).update(state=RunState.QUEUED, queued=timezone.now())
-    waiting = IngestRun.objects.filter(free(), revision__document__deleted__isnull=True)
-    # A moment's grace: what was stored just now has its message on the way.
-    earlier = timezone.now() - timedelta(seconds=5)
-    sent = 0
-    for task, queue, rows in (
-        (tasks.ingest, "ingest", waiting.filter(state=RunState.QUEUED, queued__lt=earlier)),
-        (tasks.embed, "embed", waiting.filter(state=RunState.EMBEDDING)),
-    ):
-        # Messages that wait already cover their rows; sending more would only pile up.
-        if tasks.waiting(queue):
-            continue
-        for revision_id in rows.order_by("queued").values_list("revision_id", flat=True)[:1000]:
-            task.delay(revision_id)
-            sent += 1
-    return sent
+    return 0
+
+
+def _send_again(work: queues.Work, waiting: QuerySet[IngestRun], *, bulk: bool) -> int:
+    # Messages that wait already cover their rows; sending more would only pile up.
+    revisions = waiting.filter(bulk=bulk).order_by("queued").values_list("revision_id", flat=True)[:_SENT_MOST]
+    if not revisions or tasks.waiting(work.queue(bulk=bulk)):
+        return 0
+    for revision_id in revisions:
+        queues.send(work, revision_id, bulk=bulk)
+    return len(revisions)

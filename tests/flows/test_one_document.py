@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
@@ -182,9 +183,9 @@ def test_a_stale_attempt_writes_nothing(alice: User, policies: Collection, monke
     assert added.document.latest is not None
     real = ingest._parse
 
-    def overtaken(revision: Revision, lease: object) -> object:
-        parsed = real(revision, lease)  # type: ignore[arg-type]  # as the service calls it
-        IngestRun.objects.filter(revision=revision).update(attempt=F("attempt") + 1)
+    def overtaken(run: IngestRun, *rest: Any) -> Any:
+        parsed = real(run, *rest)
+        IngestRun.objects.filter(pk=run.pk).update(attempt=F("attempt") + 1)
         return parsed
 
     monkeypatch.setattr(ingest, "_parse", overtaken)
