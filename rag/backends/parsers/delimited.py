@@ -49,12 +49,12 @@ class DelimitedParser(Parser):
 
 def _rows(lines: list[str], delimiter: str) -> list[Row]:
     try:
-        rows = _parsed(lines, delimiter, csv.QUOTE_MINIMAL)
+        rows = _parsed(lines, delimiter)
     except csv.Error:
         rows = []
     if not rows or any("\n" in cell and cell.count("\n") > _STRAY_LINES for row in rows for cell in row):
         try:
-            rows = _parsed(lines, delimiter, csv.QUOTE_NONE)
+            rows = _parsed(lines, delimiter, quoted=False)
         except csv.Error:
             raise Permanent("This table has a cell that is far too long to be one.") from None
     count = Count()
@@ -68,11 +68,12 @@ def _rows(lines: list[str], delimiter: str) -> list[Row]:
     return numbered
 
 
-def _parsed(lines: list[str], delimiter: str, quoting: int) -> list[list[str]]:
+def _parsed(lines: list[str], delimiter: str, *, quoted: bool = True) -> list[list[str]]:
     csv.field_size_limit(_LONGEST_FIELD)
-    return list(
-        csv.reader((line + "\n" for line in lines), delimiter=delimiter, quoting=quoting, skipinitialspace=True)
-    )
+    source = (line + "\n" for line in lines)
+    if quoted:
+        return list(csv.reader(source, delimiter=delimiter, skipinitialspace=True))
+    return list(csv.reader(source, delimiter=delimiter, skipinitialspace=True, quoting=csv.QUOTE_NONE))
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -80,7 +81,7 @@ def _delimiter(lines: list[str]) -> str:
 
     def quality(delimiter: str) -> tuple[float, int]:
         try:
-            widths = Counter(len(row) for row in _parsed(lines[:_SAMPLE_LINES], delimiter, csv.QUOTE_MINIMAL) if row)
+            widths = Counter(len(row) for row in _parsed(lines[:_SAMPLE_LINES], delimiter) if row)
         except csv.Error:
             return (0.0, 0)
         width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(1, 0))
