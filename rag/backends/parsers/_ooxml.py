@@ -23,12 +23,16 @@ _CORE = {
     "modified": "modified",
 }
 _APP = {"Company": "company", "Manager": "manager"}
+_OF_PROGRAMS = re.compile(
+    r"contenttype|_|msip_|mediaservice|kso|assetid|docid|grammarly|zotero|mendeley|sharedfileindex"
+)
 _MOST_CHART_ROWS = 2_000
 _AUTOMATIC = re.compile(
     r"(?i)\s*(?:description automatically generated.*|ai-generated content may be incorrect\.?)$", re.DOTALL
 )
 _FILE_NAME = re.compile(r"(?i)^\S*\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp)$|^https?:|[\\/]\S*[\\/]")
 _INSIDE = {"WordDocument": ".doc", "Workbook": ".xls", "Book": ".xls", "PowerPoint Document": ".ppt"}
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"})
 _MOST_OBJECT = 64 * 1024**2  # bytes of an object that is taken apart in memory
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -120,8 +124,9 @@ def properties(package: Package) -> dict[str, str]:
     for part in related(package, links, "custom-properties"):
         for item in package.xml(part):
             text = one_line("".join(item.itertext()))
-            if value(item, "name") and text:
-                found.setdefault(one_line(value(item, "name")).lower()[:50], text[:500])
+            name = one_line(value(item, "name")).lower()[:50]
+            if name and text and not _OF_PROGRAMS.match(name):
+                found.setdefault(name, text[:500])
     return found
 
 
@@ -166,11 +171,16 @@ def _points(source: Any) -> dict[int, str]:
         return {}
     found: dict[int, str] = {}
     for point in source.iter("{*}pt"):
-        text = one_line(" ".join(_words(point)))
+        text = _plain_number(one_line(" ".join(_words(point))))
         place = number(value(point, "idx"))
         # Categories of several levels have the inner one first.
         found[place] = f"{text} {found[place]}" if place in found else text
     return found
+
+
+def _plain_number(text: str) -> str:
+    """4.4000000000000004, as the file stores it, is 4.4."""
+    return f"{float(text):.15g}" if re.fullmatch(r"-?\d+\.\d{14,20}", text) else text
 
 
 def _words(element: Any) -> list[str]:
@@ -196,8 +206,6 @@ def picture_text(properties_of: Any) -> str:
 
 # --- Formulas
 
-_SCRIPTS = {"sup": "^", "sub": "_"}
-
 
 def formula_text(element: Any) -> str:
     """A formula of Office on one line: "(a+b)/2", "x^2", "√(y)"."""
@@ -210,16 +218,10 @@ def formula_text(element: Any) -> str:
         case "rad":
             return f"{_part(element, 'deg')}√({_part(element, 'e')})"
         case "sSup" | "sSub" | "sSubSup":
-            scripts = "".join(
-                mark + _group(element, key) for key, mark in (("sub", "_"), ("sup", "^")) if _has(element, key)
-            )
-            return _group(element, "e") + scripts
+            return _group(element, "e") + _scripts(element)
         case "nary":
             sign = value(child(element, "naryPr", "chr")) or "∫"
-            limits = "".join(
-                mark + _group(element, key) for key, mark in (("sub", "_"), ("sup", "^")) if _has(element, key)
-            )
-            return f"{sign}{limits} {_part(element, 'e')}"
+            return f"{sign}{_scripts(element)} {_part(element, 'e')}"
         case "d":
             marks = child(element, "dPr")
             opening, closing = (
@@ -227,6 +229,8 @@ def formula_text(element: Any) -> str:
             )
             inner = (_inner(part) for part in element if local(part) == "e")
             return f"{opening}{', '.join(inner)}{closing}"
+        case "func":
+            return f"{_part(element, 'fName')} {_part(element, 'e')}"
         case "m":
             rows = ([_inner(cell) for cell in row if local(cell) == "e"] for row in element if local(row) == "mr")
             return "[" + "; ".join(", ".join(row) for row in rows) + "]"
@@ -242,8 +246,9 @@ def _part(element: Any, name: str) -> str:
     return _inner(part) if part is not None else ""
 
 
-def _has(element: Any, name: str) -> bool:
-    return bool(_part(element, name).strip())
+def _scripts(element: Any) -> str:
+    """What is set low and high beside it."""
+    return "".join(mark + _group(element, name) for name, mark in (("sub", "_"), ("sup", "^")) if _part(element, name))
 
 
 def _group(element: Any, name: str) -> str:
@@ -270,12 +275,25 @@ class Embedded:
         self._names: set[str] = set()
         self.unread = 0
 
-    def hand_over(self, part: str) -> None:
+    @property
+    def found(self) -> bool:
+        """Whether there were any."""
+        return bool(self._names)
+
+    def hand_over_picture(self, part: str, name: str = "") -> bool:
+        """Attaches a picture whose text nobody else reads, and says whether it is of a kind that can be read at all."""
+        suffix = PurePosixPath(part).suffix.lower()
+        if suffix not in _PICTURES or part not in self._package:
+            return False
+        self.hand_over(part, f"{name}{suffix}" if name else "")
+        return True
+
+    def hand_over(self, part: str, name: str = "") -> None:
         """Attaches the file in `part`: a document as it is, or what an object of another program holds."""
         if part in self._done or part not in self._package:
             return
         self._done.add(part)
-        name = PurePosixPath(part).name
+        name = name or PurePosixPath(part).name
         with self._package.open(part) as content:
             head = content.read(8)
         if head != _OLE:
