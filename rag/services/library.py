@@ -317,23 +317,6 @@ def retry(actor: User, document: Document, *, password: str = "") -> bool:
 
 
 @transaction.atomic
-def cancel(actor: User, document: Document) -> bool:
-    """Stops the reading of the newest revision, and says whether there was anything to stop.
-
-    What was read of it so far stays; `retry` goes on with it.
-    """
-    ended = (RunState.READY, RunState.FAILED, RunState.CANCELLED)
-    running = IngestRun.objects.filter(revision=document.latest_id).exclude(state__in=ended)
-    # The next attempt number: a worker that is reading it loses its lease and writes nothing more.
-    changed = running.update(
-        state=RunState.CANCELLED, attempt=F("attempt") + 1, lease_until=None, message="", finished=timezone.now()
-    )
-    if changed:
-        audit.record("document.cancelled", actor=actor, subject=document)
-    return bool(changed)
-
-
-@transaction.atomic
 def delete_document(actor: User, document: Document) -> None:
     """Takes the document and the files inside it out at once: the next search, page or citation no longer finds them.
 
