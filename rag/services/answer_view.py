@@ -6,7 +6,7 @@ are; a sentence without sources, while everything that the model was given is. T
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -21,6 +21,8 @@ from rag.domain.places import Place, locate
 from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
+from rag.services import answer_standing, validity
+from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
 
@@ -72,6 +74,7 @@ class SourceView:
     score: float = 0.0
     hidden: bool = False
     gone: bool = False  # the document was deleted
+    tags: Sequence[Tag] = ()  # superseded, not yet in force, a newer revision, another source that says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class AnswerView:
     feedback: str = ""  # "up", "down" or nothing
     partial: str = ""  # text saved so far of an answer that broke off
     timings: Mapping[str, float] = field(default_factory=dict)
+    filters: Sequence[str] = ()  # "client = Meyer"
+    warnings: Sequence[Tag] = ()  # what of its cited sources does not hold, or not any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +165,15 @@ def view_of(answer: Answer, reader: User) -> AnswerView:
 
 def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     """Several answers at the price of one: a fixed number of queries."""
-    sources = list(AnswerSource.objects.filter(answer__in=answers).select_related("document__collection", "extraction"))
+    pinned = AnswerSource.objects.filter(answer__in=answers)
+    sources = list(
+        pinned.select_related(
+            "document__collection", "document__current", "document__latest__run", "extraction__revision"
+        )
+    )
     texts = _readable_texts(sources, reader)
+    standings = validity.standings(source.document for source in sources if source.document is not None)
+    filters = answer_standing.filters(answers, reader)
     sentences = list(
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
@@ -171,10 +183,25 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
         own = [source for source in sources if source.answer_id == answer.pk]
         own_sentences = [sentence for sentence in sentences if sentence.answer_id == answer.pk]
         given = feedback.get(answer.pk)
-        views.append(
-            _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
-        )
+        view = _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
+        view = _with_standing(view, answer, own, standings)
+        views.append(replace(view, filters=filters.get(answer.pk, ())))
     return views
+
+
+def _with_standing(
+    view: AnswerView, answer: Answer, sources: Sequence[AnswerSource], standings: Mapping[UUID, Standing]
+) -> AnswerView:
+    """The view with what is to be said about its sources today: of those that the reader may see, and no others."""
+    seen = {source.number for source in view.sources if not source.hidden}
+    cited = {quote.number for quote in view.quotes}
+    cited |= {chip.number for sentence in view.sentences for chip in sentence.chips}
+    about = answer_standing.of([source for source in sources if source.number in seen], answer.conflicts, standings)
+    return replace(
+        view,
+        sources=[replace(source, tags=about.tags.get(source.number, ())) for source in view.sources],
+        warnings=about.warnings(cited),
+    )
 
 
 def _readable_texts(sources: Sequence[AnswerSource], reader: User) -> dict[int, _Readable]:

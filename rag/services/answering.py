@@ -28,6 +28,8 @@ from rag.access import scope_for
 from rag.backends.llms.base import LLM
 from rag.config import rag_config
 from rag.domain import citations, events, prompting, support
+from rag.domain.conditions import Condition, from_json, to_json
+from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.domain.extracts import Quote
 from rag.domain.followups import standalone
@@ -51,10 +53,16 @@ _running: set[asyncio.Task[None]] = set()
 
 @transaction.atomic
 def open_answer(
-    actor: User, *, question: str, conversation: Conversation | None, collections: Sequence[Collection]
+    actor: User,
+    *,
+    question: str,
+    conversation: Conversation | None,
+    collections: Sequence[Collection],
+    conditions: Sequence[Condition] = (),
 ) -> Answer:
     """A pending answer in the conversation, or in a new one. The caller has checked that all of it is the actor's to use.
 
+    Of the collections it asks the documents that fulfil the conditions; the conversation remembers both.
     Raises Permanent for an empty or over-long question, or when there is nothing to ask.
     """
     question = " ".join(question.split())
@@ -70,13 +78,15 @@ def open_answer(
     if conversation is None:
         conversation = Conversation.objects.create(owner=actor, title=question[:200])
     conversation.collections.set(collections)
-    conversation.save(update_fields=["updated"])
-    answer = Answer.objects.create(conversation=conversation, question=question)
+    conversation.filters = to_json(conditions)
+    conversation.save(update_fields=["updated", "filters"])
+    answer = Answer.objects.create(conversation=conversation, question=question, filters=conversation.filters)
     audit.record(
         "question.asked",
         actor=actor,
         subject=answer,
         collections=sorted(str(collection.pk) for collection in collections),
+        fields=[condition.key for condition in conditions],
     )
     return answer
 
@@ -227,9 +237,22 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: _Written) -
     finally:
         # Whatever becomes of the model, the quotes are kept and shown.
         await quoting_task
+        found = await asyncio.to_thread(conflicts, _statements(job, written), job.sources)
         timings = job.timings | {"total": _since(started)}
-        await in_db(lease.write, timings=timings, cut_off=written.cut_off)
+        await in_db(lease.write, timings=timings, cut_off=written.cut_off, conflicts=found)
     return events.Refused() if refused else events.Finished()
+
+
+def _statements(job: _Job, written: _Written) -> list[tuple[int, str]]:
+    """What the answer asserts, each with the number of the source that carries it."""
+    texts = {source.number: source.text for source in job.sources}
+    quoted = [(quote.number, texts[quote.number][quote.start : quote.end]) for quote in job.quotes]
+    carried = [
+        (sentence.numbers[sentence.check.passage], sentence.text)
+        for sentence in written.sentences
+        if sentence.check.verdict is support.Verdict.SUPPORTED and sentence.check.passage is not None
+    ]
+    return quoted + carried
 
 
 async def _quote(job: _Job, lease: Lease, writer: Log) -> None:
@@ -252,7 +275,8 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
     before = Answer.objects.filter(conversation=answer.conversation, created__lt=answer.created).order_by("created")
     earlier = list(before.exclude(pk=answer.pk))
     question = standalone(answer.question, [other.standalone or other.question for other in earlier])
-    scope = scope_for(asker, asked=list(answer.conversation.collections.values_list("id", flat=True)))
+    asked = list(answer.conversation.collections.values_list("id", flat=True))
+    scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
     found = retrieve.search(question, scope)
     with lease.guarded():
         AnswerSource.objects.filter(answer=answer).delete()

@@ -419,10 +419,10 @@ def _counts(fields: Sequence[int]) -> Mapping[int, Mapping[str, int]]:
     return found
 
 
-def in_words(conditions: Sequence[Condition], collections: Iterable[UUID]) -> list[str]:
+def in_words(conditions: Sequence[Condition], scope: Scope) -> list[str]:
     """The conditions as people read them: "client = Meyer or Huber", "date from 2025-01-01 to 2025-12-31"."""
     keys = [condition.key for condition in conditions]
-    rows = CollectionField.objects.filter(collection_id__in=list(collections), key__in=keys)
+    rows = CollectionField.objects.filter(collection_id__in=scope.collections, key__in=keys)
     labels = dict(rows.values("key").annotate(any=Max("label")).values_list("key", "any")) if keys else {}
     said = []
     for condition in conditions:

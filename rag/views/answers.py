@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from core.http import SeeOther, SignedIn
 from rag.access import answer_for
+from rag.domain.conditions import from_json
 from rag.models import Answer
 from rag.services import answer_view, answer_why, answering, conversations
 from rag.services.answering import open_answer, start
@@ -67,7 +68,11 @@ def _open_again(request: SignedIn, answer_id: UUID) -> tuple[Answer, HttpRespons
     found = answer_for(request.user, answer_id)
     thread = found.conversation
     opened = open_answer(
-        request.user, question=found.question, conversation=thread, collections=list(thread.collections.all())
+        request.user,
+        question=found.question,
+        conversation=thread,
+        collections=list(thread.collections.all()),
+        conditions=from_json(found.filters),
     )
     return opened, asked(request, opened) if request.htmx else SeeOther(reverse("answer", args=[opened.pk]))
 

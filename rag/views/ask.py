@@ -10,15 +10,16 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from core.http import SeeOther, SignedIn
-from rag.access import Need, conversation_for, principal_of
+from rag.access import Need, conversation_for, principal_of, scope_for
+from rag.domain.conditions import from_form, from_json
 from rag.domain.errors import Permanent
 from rag.forms import QuestionForm, TitleForm
 from rag.models import Answer, Collection, Conversation
 from rag.models.index import RunState
-from rag.services import answer_view, answering, conversations, models_admin, samples
+from rag.services import answer_view, answering, conversations, fields, models_admin, samples
 
 CONVERSATIONS_MOST = 200  # in the list at the left; older ones are found by their address
 
@@ -60,6 +61,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
             question=question,
             conversation=thread,
             collections=_asked(request, thread),
+            conditions=from_form(dict(request.POST.lists())),
         )
     except Permanent as error:
         form.add_error("question", error.message)
@@ -124,6 +126,7 @@ def _page(
         "answers": views,
         "selected": views[-1] if views else None,
         "collections": collections,
+        "facets": _facets(request, collections, thread),
         "form": form or QuestionForm(),
         "model": models_admin.in_words(),
         "welcome": samples.welcome(collections) if not views else None,
@@ -140,7 +143,8 @@ def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, A
             "documents", filter=live & Q(documents__latest__run__state__in=(RunState.READY, RunState.EMBEDDING))
         ),
     )
-    ticked = set(_uuids(request.POST.getlist("collections") or request.GET.getlist("collection")))
+    given = request.POST.getlist("collections") or request.GET.getlist("collections")
+    ticked = set(_uuids(given or request.GET.getlist("collection")))
     if not ticked and thread is not None:
         ticked = set(thread.collections.values_list("id", flat=True))
     return [
@@ -153,6 +157,21 @@ def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, A
         }
         for row in rows
     ]
+
+
+def _facets(request: SignedIn, collections: list[dict[str, Any]], thread: Conversation | None) -> list[fields.Facet]:
+    """The fields of the ticked collections, with what was chosen: just now, or last in this conversation."""
+    asked = [collection["id"] for collection in collections if collection["selected"]]
+    given = from_form(dict((request.POST if request.method == "POST" else request.GET).lists()))
+    conditions = given or (from_json(thread.filters) if thread is not None and request.method == "GET" else ())
+    return fields.facets(scope_for(request.user, asked=asked), conditions)
+
+
+@require_GET
+def filters(request: SignedIn) -> HttpResponse:
+    """The filters of the collections that are ticked, for the composer."""
+    collections = _choices(request, None)
+    return render(request, "rag/ask.html#filters", {"facets": _facets(request, collections, None)})
 
 
 @require_POST
