@@ -114,6 +114,7 @@ def add_child(parent: Revision, path: str, file: Path) -> Added:
         collection=container.collection,
         path=clean_path(f"{container.path}/{clean_path(path)}"),
         replaces=True,
+        batch=Batch.objects.filter(runs__revision=parent).first(),  # the receipt counts it too
         bulk=True,
         parent=container,
     )
