@@ -9,10 +9,12 @@ import pkgutil
 from functools import cache
 from pathlib import PurePath
 
-from rag.backends.parsers._kinds import kind_of
+from rag.backends.parsers._kinds import instead_of, kind_of
 from rag.backends.parsers.base import Parser
 from rag.domain.errors import Permanent
 
+# What is read, in the words of people who choose a file.
+FAMILIES = "PDF, Word, PowerPoint, Excel, OpenDocument, e-mail, web pages, e-books, pictures, text and ZIP archives"
 HEAD = 4096  # bytes of a file that `parser_for` wants to see
 
 
@@ -40,8 +42,7 @@ def parser_for(path_or_name: str, head: bytes) -> type[Parser]:
     suffix = PurePath(path_or_name).suffix.lower()
     parser = next((parser for parser in all_parsers() if suffix in parser.suffixes), None)
     if parser is None:
-        readable = ", ".join(suffixes())
-        raise Permanent(f"Files of this kind cannot be read. Supported are: {readable}.")
+        raise Permanent(instead_of(suffix) or f"Files of this kind cannot be read. These can: {FAMILIES}.")
     if not head:
         raise Permanent("This file is empty.")
     if not parser.recognises(head):

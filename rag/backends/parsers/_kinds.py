@@ -23,7 +23,67 @@ _SIGNATURES = (
     (b"{\\rtf", "rich text (RTF)"),
     (b"SQLite format 3", "a database"),
     (b"ITSF", "a compiled help file"),
+    (b"\x78\x9f\x3e\x22", "an Outlook envelope (winmail.dat)"),
+    (b"%!PS", "PostScript"),
+    (b"AT&TFORM", "a DjVu document"),
+    (b"\xffWPC", "a WordPerfect document"),
+    (b"!BDN", "an Outlook data file"),
+    (b"ID3", "sound"),
+    (b"OggS", "sound or video"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"\xfe\xed\xfa", "a program"),
 )
+# Formats that people do send and nothing here reads, by suffix: what to do instead.
+_INSTEAD = {
+    "7z archives are not read; send a ZIP.": (".7z",),
+    "RAR archives are not read; send a ZIP.": (".rar",),
+    "TAR archives are not read; send a ZIP.": (".tar", ".tgz", ".tbz", ".tbz2", ".txz"),
+    "GZIP archives are not read; send a ZIP.": (".gz",),
+    "Archives of this kind are not read; send a ZIP.": (
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".lz",
+        ".lzma",
+        ".cab",
+        ".iso",
+        ".arj",
+        ".jar",
+    ),
+    "Apple Pages documents are not read; export this one as PDF or Word.": (".pages",),
+    "Apple Numbers tables are not read; export this one as Excel.": (".numbers",),
+    "Apple Keynote presentations are not read; export this one as PDF or PowerPoint.": (".key",),
+    "XPS documents are not read; save this one as PDF.": (".xps", ".oxps"),
+    "WordPerfect documents are not read; save this one as PDF or Word.": (".wpd", ".wps", ".wri"),
+    "OneNote notebooks are not read; export this one as PDF or Word.": (".one", ".onepkg"),
+    "Outlook data files are not read; export the mails as MSG, EML or MBOX.": (".pst", ".ost"),
+    "Visio, Publisher and Project files are not read; save this one as PDF.": (".vsd", ".vsdx", ".pub", ".mpp"),
+    "Databases are not read; export the tables as CSV or Excel.": (".mdb", ".accdb", ".sqlite", ".db", ".dbf"),
+    "Drawings are not read; save this one as PDF or PNG.": (".svg", ".dwg", ".dxf", ".ai", ".eps", ".cdr"),
+    "PostScript is not read; convert it to PDF.": (".ps",),
+    "DjVu documents are not read; convert this one to PDF.": (".djvu", ".djv"),
+    "Kindle books are not read; send an EPUB.": (".mobi", ".azw", ".azw3", ".kfx"),
+    "Compiled help files are not read; send their pages as HTML or PDF.": (".chm", ".hlp"),
+    "Sound and video are not read; send a transcript.": (
+        *(".mp3", ".wav", ".m4a", ".ogg", ".flac", ".aac", ".wma", ".amr"),
+        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".m4v", ".mpg", ".mpeg"),
+    ),
+    "Programs are not read.": (
+        ".exe",
+        ".dll",
+        ".msi",
+        ".bat",
+        ".cmd",
+        ".com",
+        ".scr",
+        ".vbs",
+        ".js",
+        ".ps1",
+        ".apk",
+        ".dmg",
+    ),
+}
 _HTML = re.compile(rb"<(!doctype\s+html|html|head|body|script|title|meta|table|div|p|h[1-6]|a|br)[\s>/]", re.IGNORECASE)
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
@@ -31,12 +91,23 @@ _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 def kind_of(head: bytes) -> str:
     """What the bytes are, in words that complete "it holds …", or "" where no signature tells."""
     for signature, kind in _SIGNATURES:
-        # Two letters prove little; a program has a header's worth of bytes that are no text.
-        if head.startswith(signature) and (signature != b"MZ" or not is_text(head)):
+        # Two or three letters prove little; what they sign has a header's worth of bytes that are no text.
+        if head.startswith(signature) and (len(signature) > 3 or not signature.isalnum() or not is_text(head)):
             return kind
+    if head[257:262] == b"ustar":
+        return "a TAR archive"
+    if head[4:8] == b"ftyp":
+        return "a picture" if head[8:12] in (b"heic", b"heix", b"mif1", b"avif") else "sound or video"
+    if head.startswith(b"RIFF") and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
+        return "a picture" if head[8:12] == b"WEBP" else "sound or video"
     if b"%PDF-" in head[:1024] and not is_text(head):
         return "a PDF"
     return "a web page" if looks_like_html(head) else ""
+
+
+def instead_of(suffix: str) -> str:
+    """What to tell whoever sends a format by this suffix that is known and not read, or ""."""
+    return next((sentence for sentence, suffixes in _INSTEAD.items() if suffix in suffixes), "")
 
 
 def looks_like_html(head: bytes) -> bool:

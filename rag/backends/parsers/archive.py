@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 from rag.backends.parsers._names import Names, leads_outside, safe_path
 from rag.backends.parsers.base import Parser, Work
@@ -19,6 +19,7 @@ _MOST_TOTAL = 4 * 1024**3  # bytes of all files unpacked
 _MOST_RATIO = 200  # unpacked to packed, for files above _RATIO_FROM
 _RATIO_FROM = 4 * 1024**2
 _MOST_DIRECTORY = 64 * 1024**2  # bytes of the list of files, which is read whole
+_PIECE = 256 * 1024
 _MOST_SAID = 10  # files that are named one by one when they are left out
 _PROTECTED = "This archive is protected by a password."
 _DAMAGED = "This archive is damaged and cannot be read."
@@ -99,7 +100,7 @@ def _unpack(archive: zipfile.ZipFile, work: Work) -> list[str]:
         with _opened(archive, entry, work.password) as content:
             limited = _Limited(content, min(entry.file_size, budget))
             try:
-                work.attach(names.take(name), limited)
+                work.attach(names.take(name), io.BufferedReader(limited, _PIECE))
             except (zipfile.BadZipFile, zlib.error):
                 if entry.flag_bits & _ENCRYPTED:  # one wrong password in 256 is noticed no earlier
                     raise Protected(_PROTECTED) from None
@@ -152,8 +153,8 @@ def _opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, password: str) -> 
         raise Permanent("This archive is packed in a way that is not read; pack it as a common ZIP.") from None
 
 
-class _Limited(io.BytesIO):
-    """The content of one file as a stream, which may not be longer than it says."""
+class _Limited(io.RawIOBase):
+    """The content of one file, which may not be longer than it says."""
 
     def __init__(self, content: IO[bytes], most: int) -> None:
         super().__init__()
@@ -161,12 +162,16 @@ class _Limited(io.BytesIO):
         self._most = most
         self.count = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        piece = self._content.read(-1 if size is None else size)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._content.read(len(buffer))
         self.count += len(piece)
         if self.count > self._most:
             raise Permanent("This archive is too large when unpacked.")
-        return piece
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def _names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:

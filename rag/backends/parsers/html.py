@@ -103,6 +103,11 @@ def write_visible(writer: Writer, source: str) -> None:
         _Walk(writer, main_only=False).run(root)
 
 
+def write_tree(writer: Writer, root: Any) -> None:
+    """Writes a tree whose elements have the names of HTML."""
+    _Walk(writer, main_only=False).run(root)
+
+
 def visible_blocks(source: str) -> Iterator[str]:
     """The visible text of a piece of HTML, block by block."""
     writer = Writer()

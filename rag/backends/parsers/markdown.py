@@ -9,7 +9,7 @@ from rag.backends.parsers._kinds import is_text, kind_of
 from rag.backends.parsers._writer import Writer
 from rag.backends.parsers.base import Parser, Work
 from rag.backends.parsers.html import visible_blocks
-from rag.backends.parsers.text import decode
+from rag.backends.parsers.text import decode, read_limited
 from rag.domain.errors import Permanent
 from rag.domain.text import clean, one_line, sensible_title
 from rag.domain.types import ParsedDocument
@@ -28,21 +28,26 @@ class MarkdownParser(Parser):
         return kind_of(head) in ("", "a web page") and is_text(head)
 
     def parse(self, path: Path, work: Work) -> ParsedDocument:
-        from markdown_it import MarkdownIt
-
-        source = clean(decode(path.read_bytes()))
+        source = clean(decode(read_limited(path)))
         front = _FRONT_MATTER.match(source)
         title = _TITLE.search(front.group(1) or "") if front else None
         if front:
             source = source[front.end() :]
         writer = Writer()
-        _Rendering(writer).run(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source))
+        write_markdown(writer, source)
         page = writer.page()
         if not page.text:
             raise Permanent("This file holds no text.")
         work.progress(1, 1)
         given = sensible_title(title.group(2)) if title else ""
         return ParsedDocument(given or sensible_title(writer.first_heading), (page,), self.name)
+
+
+def write_markdown(writer: Writer, source: str) -> None:
+    """Writes a piece of Markdown as its reader sees it."""
+    from markdown_it import MarkdownIt
+
+    _Rendering(writer).run(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source))
 
 
 class _Rendering:

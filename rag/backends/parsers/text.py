@@ -23,6 +23,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_FOLDED = (".ics", ".vcf")  # calendars and cards break long lines and indent the rest
 # Encodings that look like ASCII to everyone who does not know them.
 _SEVEN_BIT = ("iso-2022-", "utf-7", "hz")
 _ESCAPES = re.compile(rb"\x1b\$[@B]")
@@ -31,7 +32,10 @@ _ESCAPES = re.compile(rb"\x1b\$[@B]")
 class TextParser(Parser):
     name: ClassVar[str] = "text/1"
     media_types: ClassVar[frozenset[str]] = frozenset({"text/plain"})
-    suffixes: ClassVar[frozenset[str]] = frozenset({".txt", ".text", ".log"})
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {".txt", ".text", ".log", ".rst", ".org", ".tex", ".adoc", ".asciidoc", ".ics", ".vcf", ".srt", ".vtt"}
+        | {".yaml", ".yml", ".toml", ".ini", ".cfg"}
+    )
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
@@ -39,6 +43,8 @@ class TextParser(Parser):
 
     def parse(self, path: Path, work: Work) -> ParsedDocument:
         text = tidy(decode(read_limited(path)))
+        if path.suffix.lower() in _FOLDED:
+            text = text.replace("\n ", "").replace("\n\t", "")
         if not text.strip():
             raise Permanent("This file holds no text.")
         work.progress(1, 1)
