@@ -1,4 +1,5 @@
-"""The parsers: one file per format in this folder, found by scanning it. A name that begins with "_" is a helper.
+"""The parsers: one file per format in this folder, found by scanning it. A name that begins
+with "_", of a file or of a class, is a helper.
 
 Finding them is cheap: a parser imports its library when it parses.
 """
@@ -29,7 +30,10 @@ def all_parsers() -> tuple[type[Parser], ...]:
         found |= {
             member
             for member in members
-            if inspect.isclass(member) and issubclass(member, Parser) and not inspect.isabstract(member)
+            if inspect.isclass(member)
+            and issubclass(member, Parser)
+            and not inspect.isabstract(member)
+            and not member.__name__.startswith("_")
         }
     return tuple(sorted(found, key=lambda parser: parser.name))
 
