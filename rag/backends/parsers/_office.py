@@ -22,7 +22,7 @@ _PIECE = 1024**2
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _ENTITY = re.compile(rb"<!ENTITY|<!DOCTYPE[^>]*\[", re.IGNORECASE)
-_DESCRIPTIONS = ("META-INF/", "Basic/", "Dialogs/")
+_DESCRIPTIONS = ("META-INF/", "Basic/", "Dialogs/", "Object ")
 _OPENS_ITSELF = "VelvetSweatshop"  # Office's own password for files that are protected and yet open without one
 
 
@@ -138,7 +138,7 @@ class Package:
 
     def _refuse_declarations(self, part: str) -> None:
         """No document type and no entity, in whatever encoding: UTF-16's NULs are taken out before looking."""
-        # OpenOffice named a document type, with no declaration in it, in the parts that describe the package.
+        # OpenOffice named a document type, with no declaration in it, in formulas and in what describes the package.
         forbidden = _ENTITY if part.startswith(_DESCRIPTIONS) else _DECLARATION
         tail = b""
         for piece in self._pieces(part):

@@ -199,8 +199,12 @@ def diagram_text(root: Any) -> str:
 
 def picture_text(properties_of: Any) -> str:
     """What the author said of a picture, as "[Picture: …]"; "" for file names and what a program wrote."""
-    text = _AUTOMATIC.sub("", value(properties_of, "descr"))
-    text = one_line(text)
+    return picture_sentence(value(properties_of, "descr"))
+
+
+def picture_sentence(text: str) -> str:
+    """An author's description of a picture as it stands in the text; "" for file names and what a program wrote."""
+    text = one_line(_AUTOMATIC.sub("", text))
     return f"[Picture: {text[:1000]}]" if text and not _FILE_NAME.search(text) else ""
 
 

@@ -128,7 +128,7 @@ class _Reading:
         """What is said of a slide that shows nothing but pictures, which are handed over to be read by themselves."""
         parts = [links[link].target for link in wanted if link in links]
         if any([self.embedded.hand_over_picture(part, f"slide {place}") for part in parts]):
-            return "This slide shows only pictures; they are attached as files of their own."
+            return "This slide shows only pictures, which are attached as files of their own."
         return "This slide shows only pictures, which were not read."
 
     def _authors(self) -> dict[str, str]:
