@@ -1,9 +1,27 @@
 """What people fill in. A form takes the fields it names and nothing else (A7)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from django import forms
+from django.db.models import Q
+from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Role, Team, User
+from rag.models import CollectionField, Document
+from rag.models.library import FieldKind
+from rag.services import validity
+from rag.services.fields import VALUE_MOST, Value
+
+
+class _Day(forms.DateInput):
+    """A day as browsers pick it."""
+
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
 
 
 class QuestionForm(forms.Form):
@@ -39,3 +57,89 @@ class GrantForm(forms.Form):
 
 class TitleForm(forms.Form):
     title = forms.CharField(label=_("New name"), max_length=200)
+
+
+class ValidityForm(forms.Form):
+    """From when a document holds, and until what. `superseded_by` is typed: collections are too long for a list."""
+
+    owner = forms.ModelChoiceField(label=_("Answers for it"), queryset=User.objects.none(), required=False)
+    valid_from = forms.DateField(label=_("In force from"), required=False, widget=_Day)
+    review_by = forms.DateField(label=_("Review by"), required=False, widget=_Day)
+    superseded_by = forms.CharField(
+        label=_("Superseded by"), max_length=500, required=False, help_text=_("Path or title of the newer document.")
+    )
+
+    def __init__(self, document: Document, data: QueryDict | None = None) -> None:
+        successor = document.superseded_by
+        initial = {
+            "owner": document.owner_id,
+            "valid_from": document.valid_from,
+            "review_by": document.review_by,
+            "superseded_by": successor.path if successor is not None and successor.deleted is None else "",
+        }
+        super().__init__(data, initial=initial)
+        self.document = document
+        owners = Q(pk__in=[person.pk for person in validity.possible_owners(document.collection)])
+        self.fields["owner"].queryset = User.objects.filter(owners | Q(pk=document.owner_id))  # type: ignore[attr-defined]  # a ModelChoiceField
+
+        self.fields["superseded_by"].widget.attrs["list"] = "successors"
+
+    def known(self) -> Sequence[Document]:
+        """Documents to choose the successor from, the newest first; others can be typed."""
+        return list(validity.possible_successors(self.document).order_by("-created")[:200])
+
+    def clean_superseded_by(self) -> Document | None:
+        """The document of this path, or the only one of this title."""
+        name = str(self.cleaned_data["superseded_by"]).strip()
+        if not name:
+            return None
+        others = validity.possible_successors(self.document)
+        found = list(others.filter(path=name)[:1]) or list(others.filter(title__iexact=name)[:2])
+        if not found:
+            raise forms.ValidationError(_("No document here has this path or title."))
+        if len(found) > 1:
+            raise forms.ValidationError(_("More than one document has this title: give the path."))
+        return found[0]
+
+
+class FieldForm(forms.Form):
+    """A field of a collection's own. An existing one keeps its kind."""
+
+    label = forms.CharField(label=_("Name"), max_length=60)
+    kind = forms.ChoiceField(label=_("Kind"), choices=FieldKind.choices)
+    source = forms.ChoiceField(label=_("Filled from"), required=False)
+
+    def __init__(self, sources: Sequence[tuple[str, str]], *args: Any, kept: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["source"].choices = sources  # type: ignore[attr-defined]  # a ChoiceField
+        if kept:
+            del self.fields["kind"]
+
+
+class ValuesForm(forms.Form):
+    """What a document has in each field of its collection. With `each_by_choice`, for many documents, only ticked fields count."""
+
+    def __init__(self, values: Sequence[Value], *args: Any, each_by_choice: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.own = {f"v.{value.field.key}": value.field for value in values}
+        self.each_by_choice = each_by_choice
+        for value in values:
+            name, label = f"v.{value.field.key}", value.field.label
+            if each_by_choice:
+                said = _("Change “%(label)s”") % {"label": label}
+                self.fields[f"set.{name}"] = forms.BooleanField(label=said, required=False)
+            widget = _Day() if value.field.kind == FieldKind.DATE else forms.TextInput()
+            self.fields[name] = forms.CharField(
+                label=label, max_length=VALUE_MOST, required=False, initial=value.text, widget=widget
+            )
+
+    def values(self) -> dict[CollectionField, str]:
+        """What is to be written: of one document what differs from before, of many what was ticked."""
+        named = self.cleaned_data
+        if self.each_by_choice:
+            return {own: named[name] for name, own in self.own.items() if named[f"set.{name}"]}
+        return {own: named[name] for name, own in self.own.items() if name in self.changed_data}
+
+
+class CsvForm(forms.Form):
+    file = forms.FileField(label=_("CSV file"))

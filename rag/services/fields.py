@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, F, Max
+from django.db.models import Count, F, Max, Q
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
@@ -110,6 +111,31 @@ def delete_field(actor: User, field: CollectionField) -> None:
     """Removes the field and what every document has in it."""
     audit.record("field.deleted", actor=actor, subject=field.collection, field=field.key)
     field.delete()
+
+
+FOLDERS_MOST = 4
+_USUAL = ("author", "subject", "keywords", "created", "sender")
+
+
+def sources(collection: Collection) -> list[tuple[str, str]]:
+    """What a field may be filled from, with what people call it: nothing, folders, properties that files here have."""
+    found = [("", _("the form or a CSV alone"))]
+    for number in range(1, FOLDERS_MOST + 1):
+        found.append((f"folder:{number}", _("folder %(number)d of the path") % {"number": number}))
+    read = Extraction.objects.filter(revision__document__collection=collection).exclude(properties={})
+    names = {
+        name for properties in read.order_by("-id").values_list("properties", flat=True)[:200] for name in properties
+    }
+    for name in [*_USUAL, *sorted(names - set(_USUAL))][:40]:
+        found.append((f"property:{name[:50]}", _("the file's “%(name)s”") % {"name": name[:50]}))
+    kept = set(collection.fields.values_list("source", flat=True)) - {source for source, _said in found}
+    return found + [(source, source) for source in sorted(kept)]
+
+
+def with_counts(collection: Collection) -> list[Any]:
+    """The collection's fields, each with how many live documents have something in it (`filled`)."""
+    there = Q(values__document__deleted__isnull=True) & ~Q(values__value="")
+    return list(collection.fields.annotate(filled=Count("values", filter=there)))
 
 
 # --- Values

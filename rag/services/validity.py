@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import combinations
 from pathlib import PurePosixPath
+from typing import Any
 from uuid import UUID
 
 from django.core.cache import cache
@@ -319,3 +320,18 @@ def notices(document: Document) -> list[Tag]:
         said = _("Revision %(newer)d could not be read; answers use revision %(number)d.")
         found.append(Tag(said % {"newer": failed, "number": document.current.number}))
     return found
+
+
+def standing_panel(document: Document) -> dict[str, Any]:
+    """What a document's own page shows of its standing."""
+    return {
+        "document": document,
+        "notices": notices(document),
+        "suggestions": suggestions_for(document),
+        "replaces": list(document.supersedes.filter(deleted__isnull=True).order_by("title")),
+    }
+
+
+def upkeep(collection: Collection) -> dict[str, int]:
+    """How many documents of a collection are due for review, and how many look like versions of others."""
+    return {"due": due(collection).count(), "suggestions": len(suggestions(collection))}

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from core.http import SeeOther, SignedIn
 from rag.access import Need, conversation_for, principal_of, scope_for
@@ -143,8 +143,7 @@ def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, A
             "documents", filter=live & Q(documents__latest__run__state__in=(RunState.READY, RunState.EMBEDDING))
         ),
     )
-    given = request.POST.getlist("collections") or request.GET.getlist("collections")
-    ticked = set(_uuids(given or request.GET.getlist("collection")))
+    ticked = set(_uuids(request.POST.getlist("collections") or request.GET.getlist("collection")))
     if not ticked and thread is not None:
         ticked = set(thread.collections.values_list("id", flat=True))
     return [
@@ -167,7 +166,7 @@ def _facets(request: SignedIn, collections: list[dict[str, Any]], thread: Conver
     return fields.facets(scope_for(request.user, asked=asked), conditions)
 
 
-@require_GET
+@require_POST  # though it changes nothing: what is chosen belongs into no log of addresses
 def filters(request: SignedIn) -> HttpResponse:
     """The filters of the collections that are ticked, for the composer."""
     collections = _choices(request, None)
