@@ -1,6 +1,7 @@
 """What every parser promises, and what each format needs; real files from `shared/` beside the checkout where it is there."""
 
 import gzip
+import importlib
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import unicodedata
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ class ParserContract:
 
     parser: type[Parser]
     suffix: str
+    has_headings = True
     named_heading = "Périodes of notice"
     known = "The notice period is ninety days."
 
@@ -115,7 +117,7 @@ class ParserContract:
         assert self.known in text_of(document)
 
     def test_a_heading_stands_where_it_says(self, document: ParsedDocument) -> None:
-        if self.parser is TextParser:
+        if not self.has_headings:
             assert not any(page.headings for page in document.pages)
             return
         page, heading = next(
@@ -148,6 +150,54 @@ class ParserContract:
             path.write_bytes(data[: int(len(data) * share)])
             try:
                 check_promises(parse(path))
+            except Permanent as error:
+                assert error.message.endswith(".")
+
+
+class ContainerContract:
+    """Every parser of files that hold other files and no text of their own."""
+
+    parser: type[Parser]
+    suffix: str
+
+    @abstractmethod
+    def make(self, path: Path, files: Mapping[str, bytes]) -> Path: ...
+
+    def test_its_file_is_recognised(self, tmp_path: Path) -> None:
+        path = self.make(tmp_path / f"sample{self.suffix}", {"a.txt": b"words"})
+        assert parser_for(path.name.upper(), path.read_bytes()[:HEAD]) is self.parser
+
+    def test_its_files_are_handed_over_whole(self, tmp_path: Path) -> None:
+        files = {"a.txt": b"Subject: one\n\n" + 100_000 * b"words ", "b.txt": b"Subject: two\n\nother words"}
+        path = self.make(tmp_path / f"sample{self.suffix}", files)
+        taken: dict[str, bytes] = {}
+        seen: list[tuple[int, int | None]] = []
+        document = self.parser().parse(
+            path,
+            Work(
+                progress=lambda done, total: seen.append((done, total)),
+                attach=lambda name, content: taken.__setitem__(name, content.read()),
+            ),
+        )
+        assert document.pages == ()
+        assert document.parser == self.parser.name
+        assert seen[-1] == (2, 2)
+        assert len(taken) == 2
+        assert [content.strip() for content in taken.values()] == [content.strip() for content in files.values()]
+
+    def test_an_empty_file_and_other_content_are_refused(self) -> None:
+        with pytest.raises(Permanent, match="empty"):
+            parser_for(f"a{self.suffix}", b"")
+        with pytest.raises(Permanent, match="it holds a"):
+            parser_for(f"a{self.suffix}", b"\x89PNG\r\n\x1a\n" + bytes(range(60)))
+
+    def test_half_a_file_gives_files_or_a_sentence(self, tmp_path: Path) -> None:
+        path = self.make(tmp_path / f"sample{self.suffix}", {"a.txt": b"Subject: one\n\nwords", "b.txt": b"more"})
+        data = path.read_bytes()
+        for share in (0.3, 0.6, 0.9):
+            path.write_bytes(data[: int(len(data) * share)])
+            try:
+                assert parse(path).pages == ()
             except Permanent as error:
                 assert error.message.endswith(".")
 
@@ -190,7 +240,7 @@ class TestHtml(ParserContract):
 
 
 class TestText(ParserContract):
-    parser, suffix = TextParser, ".txt"
+    parser, suffix, has_headings = TextParser, ".txt", False
 
     def make(self, path: Path) -> Path:
         path.write_text(f"{self.named_heading}\n\n{self.known}\n")
@@ -201,7 +251,10 @@ class TestText(ParserContract):
 
 
 def test_every_parser_has_a_contract() -> None:
-    tested = {contract.parser for contract in ParserContract.__subclasses__()}
+    for file in Path(__file__).parent.glob("test_*_parsers.py"):
+        importlib.import_module(f"tests.contracts.{file.stem}")
+    contracts = (*ParserContract.__subclasses__(), *ContainerContract.__subclasses__())
+    tested = {contract.parser for contract in contracts}
     assert set(all_parsers()) == tested
 
 
@@ -232,7 +285,11 @@ def test_finding_the_parsers_imports_no_library() -> None:
         ("a.md", b"PK\x03\x04" + bytes(40), "it holds a zip archive"),
         ("a.docx", b"{\\rtf1 hello}", "it holds rich text"),
         ("a.html", b"just words", "it holds something else"),
-        ("a.exe", b"MZ", "cannot be read"),
+        ("a.exe", b"MZ", "Programs are not read"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", "send a ZIP"),
+        ("a.tar.gz", b"\x1f\x8b", "send a ZIP"),
+        ("a.pages", b"PK\x03\x04", "export this one as PDF or Word"),
+        ("a.bin", bytes(range(256)), "cannot be read. These can: PDF, Word"),
         ("noname", b"words", "cannot be read"),
     ],
 )

@@ -128,7 +128,13 @@ def _elapsed(seconds: float) -> str:
 def _sections(code: str) -> tuple[tuple[str, str, str, bool] | None, ...]:
     """For positive, negative and zero: what stands before the digits, their mask, what stands behind, whether it is a
     percentage; None for a section that cannot be followed."""
-    return tuple(_section(part) for part in re.findall(r'((?:"[^"]*"?|\\.|[^;"\\])*)(?:;|$)', code)[:3])
+    parts = [""]
+    for piece in re.findall(r'"[^"]*"?|\\.|;|[^;"\\]+', code):
+        if piece == ";":
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return tuple(_section(part) for part in parts[:3])
 
 
 def _section(code: str) -> tuple[str, str, str, bool] | None:
@@ -165,10 +171,9 @@ def _masked(value: float, code: str) -> str:
     if not mask:
         return (before + behind).strip() or plain(value)
     number = Decimal(f"{abs(value):.15g}") * (100 if percent else 1)
-    digits, _, decimals = mask.partition(".")
-    while digits.endswith(","):
-        digits, number = digits[:-1], number / 1000
-    decimals = decimals.rstrip(",")
+    scaled = mask.rstrip(",")
+    number /= 1000 ** (len(mask) - len(scaled))
+    digits, _, decimals = scaled.partition(".")
     number = number.quantize(Decimal(1).scaleb(-len(decimals)), ROUND_HALF_UP) if number < 10**25 else number
     whole, _, part = format(number, "f").partition(".")
     part = part.rstrip("0").ljust(decimals.count("0"), "0")

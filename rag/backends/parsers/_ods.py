@@ -1,83 +1,62 @@
 """Reads OpenDocument spreadsheets, whose cells hold the very text that they show."""
 
-from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
-from rag.backends.parsers._office import Package
+from rag.backends.parsers._odf_package import OdfPackage
+from rag.backends.parsers._ooxml import child, local, value
 from rag.backends.parsers._workbook import Count, Sheet, Workbook
-from rag.backends.parsers._xlsx import local
+from rag.backends.parsers.base import Work
 from rag.domain.errors import Permanent
 
+_NOT_ONE = "This file is not an OpenDocument spreadsheet."
 _MOST_REPEATS = 10_000  # of a filled cell or row: more is a pattern that fills the sheet
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
-_STYLE = "{urn:oasis:names:tc:opendocument:xmlns:style:1.0}"
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 
 
-def read(package: Package, progress: Callable[[int, int | None], None]) -> Workbook:
+def read(package: OdfPackage, work: Work) -> Workbook:
     """Every sheet with its cells as they are shown; raises `Permanent` when this is no spreadsheet."""
-    from lxml import etree
-
+    if "content.xml" not in package and "encrypted-package" in package:
+        raise Permanent("This spreadsheet is encrypted in a way that is not read here; save it without a password.")
     if "content.xml" not in package:
-        raise Permanent("This file is not an OpenDocument spreadsheet.")
-    reader = _Reader(progress)
-    events = etree.iterparse(
-        BytesIO(package.read("content.xml")),
-        events=("start", "end"),
-        tag=(f"{_TABLE}table", f"{_TABLE}table-row", f"{_STYLE}style", f"{_OFFICE}spreadsheet"),
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        remove_comments=True,
-    )
-    try:
-        for event, element in events:
-            reader.take(event, element)
-    except etree.XMLSyntaxError:
-        raise Permanent("This spreadsheet is damaged and cannot be read.") from None
-    if not reader.is_spreadsheet:
-        raise Permanent("This file is not an OpenDocument spreadsheet.")
-    return Workbook(reader.sheets)
+        raise Permanent(_NOT_ONE)
+    root = package.xml("content.xml")
+    content = child(root, "body", "spreadsheet")
+    if content is None:
+        raise Permanent(_NOT_ONE)
+    hiding = {
+        value(style, "name")
+        for style in root.iter("{*}style")
+        if any(value(properties, "display") == "false" for properties in style)
+    }
+    tables = [table for table in content if local(table) == "table"]
+    reader = _Reader()
+    for done, table in enumerate(tables, 1):
+        name = value(table, "name") or f"Sheet {done}"
+        reader.fill(Sheet(name, hidden=value(table, "style-name") in hiding), table)
+        work.progress(done, len(tables))
+    return Workbook(reader.sheets, package.properties())
 
 
 class _Reader:
-    def __init__(self, progress: Callable[[int, int | None], None]) -> None:
+    def __init__(self) -> None:
         self.sheets: list[Sheet] = []
-        self.is_spreadsheet = False
-        self.progress = progress
-        self.hiding: set[str] = set()  # styles of sheets that are not displayed
-        self.depth = 0
         self.number = 0
         self.count = Count()
 
-    def take(self, event: str, element: Any) -> None:
-        match event, local(element):
-            case "start", "spreadsheet":
-                self.is_spreadsheet = True
-            case "end", "style":
-                if any(child.get(f"{_TABLE}display") == "false" for child in element):
-                    self.hiding.add(element.get(f"{_STYLE}name") or "")
-            case "start", "table":
-                self.depth += 1
-                if self.depth == 1:
-                    self.number = 1
-                    name = element.get(f"{_TABLE}name") or f"Sheet {len(self.sheets) + 1}"
-                    self.sheets.append(Sheet(name, hidden=element.get(f"{_TABLE}style-name") in self.hiding))
-            case "end", "table":
-                self.depth -= 1
-                if self.depth == 0:
-                    self.progress(len(self.sheets), None)
-                    self._count_pictures(element)
-                    element.clear()
-            case "end", "table-row" if self.depth == 1:
-                self._row(element, self.sheets[-1])
-                element.clear()
-
-    def _count_pictures(self, table: Any) -> None:
-        for shapes in table.iterchildren(f"{_TABLE}shapes"):
-            self.sheets[-1].images += sum(1 for node in shapes.iter() if local(node) in ("image", "object"))
+    def fill(self, sheet: Sheet, table: Any) -> None:
+        self.sheets.append(sheet)
+        self.number = 1
+        # Rows may lie in groups and headers; tables in cells are not this sheet's.
+        for row in table.iter("{*}table-row"):
+            if next(row.iterancestors("{*}table"), None) is table:
+                self._row(row, sheet)
+        for shapes in table:
+            if local(shapes) == "shapes":
+                sheet.images += sum(1 for node in shapes.iter() if local(node) in ("image", "object"))
+                for box in shapes.iter("{*}text-box"):
+                    sheet.notes.append("\n".join(_inline(line) for line in box.iter(f"{_TEXT}p")))
 
     def _row(self, row: Any, sheet: Sheet) -> None:
         cells: dict[int, str] = {}
@@ -101,12 +80,12 @@ class _Reader:
 
     def _text(self, cell: Any, sheet: Sheet) -> str:
         lines = []
-        for child in cell:
-            match local(child):
+        for item in cell:
+            match local(item):
                 case "p" | "h":
-                    lines.append(_inline(child))
+                    lines.append(_inline(item))
                 case "annotation":
-                    note = "\n".join(_inline(line) for line in child.iter(f"{_TEXT}p")).strip()
+                    note = "\n".join(_inline(line) for line in item.iter(f"{_TEXT}p")).strip()
                     if note:
                         sheet.notes.append(f"Comment: {note}")
                 case "frame":

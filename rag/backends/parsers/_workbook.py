@@ -18,13 +18,15 @@ class Sheet:
     hidden: bool = False
     hidden_cells: bool = False  # rows or columns of it are
     uncalculated: int = 0  # formulas without a stored result
-    images: int = 0  # pictures and charts
+    images: int = 0  # pictures on it
+    gap: str = ""  # what is missing, as a sentence
 
 
 @dataclass(slots=True)
 class Workbook:
     sheets: list[Sheet]
     properties: dict[str, str] = field(default_factory=dict)
+    unread: int = 0  # objects of other programs
 
 
 class Count:

@@ -1,12 +1,14 @@
 """Reads Excel's binary workbooks (XLSB), as `_xlsx` reads the XML ones: the same package, with records in place of elements."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rag.backends.parsers._formats import GENERAL, built_in, shown
 from rag.backends.parsers._office import Package
+from rag.backends.parsers._ooxml import Embedded, Relation, properties, related, relations
 from rag.backends.parsers._workbook import Count, Sheet, Workbook
-from rag.backends.parsers._xlsx import extras, main_part, relations
+from rag.backends.parsers._xlsx import extras
+from rag.backends.parsers.base import Work
 from rag.domain.errors import Permanent
 
 _ERRORS = {
@@ -25,19 +27,19 @@ _FORMULA_TEXT, _FORMULA_REAL, _FORMULA_BOOL, _FORMULA_ERROR = 8, 9, 10, 11
 _SHARED_ITEM, _FORMAT, _STYLE, _WORKBOOK, _SHEET, _STYLES_BEGIN, _STYLES_END = 19, 44, 47, 153, 156, 617, 618
 
 
-def read(package: Package, progress: Callable[[int, int | None], None]) -> Workbook:
+def read(package: Package, work: Work) -> Workbook:
     """Every sheet with its cells as they are shown; raises `Permanent` when this is no such workbook."""
-    main = main_part(package)
-    if main not in package or not main.endswith(".bin"):
+    main = next(related(package, relations(package, ""), "officeDocument"), "")
+    if not main.endswith(".bin"):
         raise Permanent("This file is not an Excel workbook.")
     try:
-        return _read(package, main, progress)
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise Permanent("This workbook is damaged and cannot be read.") from None
+        return _read(package, main, work)
+    except (struct.error, IndexError):
+        raise Permanent("This spreadsheet is damaged and cannot be read.") from None
 
 
-def _read(package: Package, main: str, progress: Callable[[int, int | None], None]) -> Workbook:
-    targets = relations(package, main)
+def _read(package: Package, main: str, work: Work) -> Workbook:
+    links = relations(package, main)
     entries: list[tuple[int, str, str]] = []
     from_1904 = False
     for kind, data in _records(package.read(main)):
@@ -46,26 +48,26 @@ def _read(package: Package, main: str, progress: Callable[[int, int | None], Non
         elif kind == _SHEET:
             # Before its release Excel 2007 wrote four bytes more in front.
             identity, after = next(
-                (found for offset in (8, 12) if (found := _string(data, offset))[0] in targets), ("", len(data))
+                (found for offset in (8, 12) if (found := _string(data, offset))[0] in links), ("", len(data))
             )
             entries.append((data[0], identity, _string(data, after)[0] if identity else ""))
-    by_kind = {kind: part for kind, part in targets.values()}
     reader = _Reader(
-        _formats(package, by_kind.get("styles", "")),
-        _strings(package, by_kind.get("sharedStrings", "")),
+        _formats(package, next(related(package, links, "styles"), "")),
+        _strings(package, next(related(package, links, "sharedStrings"), "")),
         from_1904=from_1904,
     )
+    embedded = Embedded(package, work)
     sheets = []
     for done, (state, identity, name) in enumerate(entries, 1):
-        kind_of_sheet, part = targets.get(identity, ("", ""))
+        link = links.get(identity, Relation("", ""))
         sheet = Sheet(name or f"Sheet {done}", hidden=state != 0)
-        if part in package and kind_of_sheet == "worksheet":
-            reader.fill(sheet, package.read(part))
-            extras(package, part, sheet)
-        sheet.images += kind_of_sheet == "chartsheet"
+        if link.target in package:
+            if link.kind == "worksheet":
+                reader.fill(sheet, package.read(link.target))
+            extras(package, link.target, sheet, embedded)
         sheets.append(sheet)
-        progress(done, len(entries))
-    return Workbook(sheets)
+        work.progress(done, len(entries))
+    return Workbook(sheets, properties(package), embedded.unread)
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes]]:

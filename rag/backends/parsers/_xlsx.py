@@ -4,80 +4,58 @@ Why not by the library that reads the binary ones: it allocates the whole used r
 sheet costs gigabytes, and it drops number formats: 0.125 is then all that is left of 12.5%.
 """
 
-import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 from rag.backends.parsers._formats import GENERAL, built_in, shown
 from rag.backends.parsers._office import Package
+from rag.backends.parsers._ooxml import (
+    Embedded,
+    Relation,
+    chart_text,
+    local,
+    main_part,
+    picture_text,
+    properties,
+    related,
+    relations,
+    value,
+)
 from rag.backends.parsers._workbook import Count, Sheet, Workbook
+from rag.backends.parsers.base import Work
 from rag.domain.errors import Permanent
 
 _PLACE = re.compile(r"([A-Za-z]{1,3})(\d{1,7})")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _THREADED = re.compile(r"\A\[Threaded comment\].*?^Comment:\s*", re.DOTALL | re.MULTILINE)
 _HIDDEN = ("hidden", "veryHidden")
-_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
-_STRICT_RELATION = "{http://purl.oclc.org/ooxml/officeDocument/relationships}id"
 
 
-def read(package: Package, progress: Callable[[int, int | None], None]) -> Workbook:
+def read(package: Package, work: Work) -> Workbook:
     """Every sheet with its cells as they are shown; raises `Permanent` when this is no workbook."""
-    main = main_part(package)
-    try:
-        root = package.xml(main)
-    except KeyError:
-        raise Permanent("This file is not an Excel workbook.") from None
-    if local(root) != "workbook":
+    main = main_part(package, "workbook")
+    if not main:
         raise Permanent("This file is not an Excel workbook.")
-    targets = relations(package, main)
+    root, links = package.xml(main), relations(package, main)
     setting = next(root.iter("{*}workbookPr"), None)
-    reader = _Reader(package, from_1904=setting is not None and setting.get("date1904") in ("1", "true", "on"))
-    reader.formats = _formats(package, _part_of(targets, "styles"))
-    reader.strings = _strings(package, _part_of(targets, "sharedStrings"))
+    reader = _Reader(package, from_1904=value(setting, "date1904") in ("1", "true", "on"))
+    reader.formats = _formats(package, next(related(package, links, "styles"), ""))
+    reader.strings = _strings(package, next(related(package, links, "sharedStrings"), ""))
+    embedded = Embedded(package, work)
     entries = list(root.iter("{*}sheet"))
     sheets = []
     for done, entry in enumerate(entries, 1):
-        kind, part = targets.get(entry.get(_RELATION) or entry.get(_STRICT_RELATION) or "", ("", ""))
+        link = links.get(value(entry, "id"), Relation("", ""))
         sheet = Sheet(entry.get("name") or f"Sheet {done}", hidden=entry.get("state") in _HIDDEN)
-        if part in package and kind == "worksheet":
-            reader.fill(sheet, part)
-        sheet.images += kind == "chartsheet"
+        if link.target in package:
+            if link.kind == "worksheet":
+                reader.fill(sheet, link.target)
+            extras(package, link.target, sheet, embedded)
         sheets.append(sheet)
-        progress(done, len(entries))
-    return Workbook(sheets)
-
-
-def main_part(package: Package) -> str:
-    """The part that holds the workbook."""
-    for kind, part in relations(package, "").values():
-        if kind == "officeDocument":
-            return part
-    return "xl/workbook.xml"
-
-
-def relations(package: Package, part: str) -> dict[str, tuple[str, str]]:
-    """What a part refers to inside the package, by id: the kind, and the name of the other part."""
-    folder, name = posixpath.split(part)
-    try:
-        root = package.xml(posixpath.join(folder, "_rels", f"{name}.rels"))
-    except KeyError:
-        return {}
-    found = {}
-    for entry in root:
-        if entry.get("TargetMode") != "External":
-            target = entry.get("Target") or ""
-            path = target[1:] if target.startswith("/") else posixpath.normpath(posixpath.join(folder, target))
-            found[entry.get("Id") or ""] = ((entry.get("Type") or "").rpartition("/")[2], path)
-    return found
-
-
-def local(element: Any) -> str:
-    """The element's name without its namespace, "" for what is no element."""
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+        work.progress(done, len(entries))
+    return Workbook(sheets, properties(package), embedded.unread)
 
 
 def column_of(letters: str) -> int:
@@ -88,26 +66,40 @@ def column_of(letters: str) -> int:
     return number - 1
 
 
-def extras(package: Package, part: str, sheet: Sheet) -> None:
-    """Adds what lies beside the cells of the sheet in `part`: comments, text boxes, how many pictures and charts."""
-    for kind, target in relations(package, part).values():
-        if target not in package:
-            continue
-        if kind == "comments" and target.endswith(".xml"):
+def extras(package: Package, part: str, sheet: Sheet, embedded: Embedded) -> None:
+    """Adds what lies beside the cells of the sheet in `part`: comments, text boxes, charts, pictures, files."""
+    links = relations(package, part)
+    for target in related(package, links, "comments"):
+        if target.endswith(".xml"):
             for entry in package.xml(target).iter("{*}comment"):
                 text = _THREADED.sub("", "".join(node.text or "" for node in entry.iter("{*}t"))).strip()
                 if text:
                     sheet.notes.append(f"Comment on {entry.get('ref') or 'a cell'}: {text}")
-        elif kind == "drawing":
-            root = package.xml(target)
-            sheet.images += sum(1 for _ in root.iter("{*}pic")) + sum(1 for _ in root.iter("{*}graphicFrame"))
-            for body in root.iter("{*}txBody"):
-                lines = ("".join(node.text or "" for node in line.iter("{*}t")) for line in body.iter("{*}p"))
-                sheet.notes.append("\n".join(lines))
+    for target in related(package, links, "drawing"):
+        _drawing(package, target, sheet, embedded)
+    for kind in ("oleObject", "package"):
+        for target in related(package, links, kind):
+            embedded.hand_over(target)
 
 
-def _part_of(targets: dict[str, tuple[str, str]], wanted: str) -> str:
-    return next((part for kind, part in targets.values() if kind == wanted), "")
+def _drawing(package: Package, part: str, sheet: Sheet, embedded: Embedded) -> None:
+    root, links = package.xml(part), relations(package, part)
+    for picture in root.iter("{*}pic"):
+        sheet.images += 1
+        described = next(picture.iter("{*}cNvPr"), None)
+        sheet.notes.append(picture_text(described) if described is not None else "")
+    for body in root.iter("{*}txBody"):
+        lines = ("".join(node.text or "" for node in line.iter("{*}t")) for line in body.iter("{*}p"))
+        sheet.notes.append("\n".join(lines))
+    for target in related(package, links, "chart"):
+        sheet.notes.append(chart_text(package.xml(target)))
+    if not sheet.rows and not any(note.strip() for note in sheet.notes) and sheet.images:
+        found = [embedded.hand_over_picture(target, sheet.name) for target in related(package, links, "image")]
+        sheet.gap = (
+            "This sheet shows only pictures, which are attached as files of their own."
+            if any(found)
+            else "This sheet shows only pictures, which were not read."
+        )
 
 
 def _formats(package: Package, part: str) -> list[str]:
@@ -145,7 +137,7 @@ def _elements(package: Package, part: str, name: str) -> Iterator[Any]:
             while element.getprevious() is not None:
                 del element.getparent()[0]
     except etree.XMLSyntaxError:
-        raise Permanent("This workbook is damaged and cannot be read.") from None
+        raise Permanent("This spreadsheet is damaged and cannot be read.") from None
 
 
 def _text(item: Any) -> str:
@@ -178,7 +170,6 @@ class _Reader:
                 self.count.add(len(cells))
                 sheet.rows.append((number, cells))
                 sheet.hidden_cells = sheet.hidden_cells or row.get("hidden") in ("1", "true")
-        extras(self.package, part, sheet)
 
     def _cells(self, row: Any, sheet: Sheet) -> dict[int, str]:
         cells: dict[int, str] = {}
@@ -194,33 +185,33 @@ class _Reader:
         return cells
 
     def _value(self, cell: Any, sheet: Sheet) -> str:
-        value, formula = "", False
+        text, formula = "", False
         for child in cell:
             match local(child):
                 case "v":
-                    value = child.text or ""
+                    text = child.text or ""
                 case "is":
                     return _text(child)
                 case "f":
                     formula = True
-        if not value:
+        if not text:
             sheet.uncalculated += formula and cell.get("t") != "str"
             return ""
-        return self._typed(value, cell.get("t") or "n", _whole(cell.get("s") or "0"))
+        return self._typed(text, cell.get("t") or "n", _whole(cell.get("s") or "0"))
 
-    def _typed(self, value: str, kind: str, style: int) -> str:
+    def _typed(self, text: str, kind: str, style: int) -> str:
         match kind:
             case "s":
-                place = _whole(value)
+                place = _whole(text)
                 return self.strings[place] if place < len(self.strings) else ""
             case "str" | "e":
-                return value
+                return text
             case "b":
-                return "TRUE" if value == "1" else "FALSE"
+                return "TRUE" if text == "1" else "FALSE"
             case "d":
-                return value.replace("T00:00:00", "").replace("T", " ").removesuffix("Z")
+                return text.replace("T00:00:00", "").replace("T", " ").removesuffix("Z")
         try:
-            number = float(value)
+            number = float(text)
         except ValueError:
-            return value
+            return text
         return shown(number, self.formats[style] if style < len(self.formats) else GENERAL, from_1904=self.from_1904)

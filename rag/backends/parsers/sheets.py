@@ -1,6 +1,6 @@
 """Spreadsheets: every sheet is a page, rows with their header, cells as they are shown."""
 
-import re
+import struct
 from abc import abstractmethod
 from io import BytesIO
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import IO, Any, ClassVar
 
 from rag.backends.parsers import _ods, _xlsb, _xlsx
 from rag.backends.parsers._formats import moment, plain
+from rag.backends.parsers._odf_package import OdfPackage
 from rag.backends.parsers._office import Package
 from rag.backends.parsers._table import write_table
 from rag.backends.parsers._workbook import Count, Sheet, Workbook
@@ -19,22 +20,17 @@ from rag.domain.types import Page, ParsedDocument, Reading
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = b"PK\x03\x04"
+_KIND = "spreadsheet"
+_DAMAGED = "This spreadsheet is damaged and cannot be read."
 _PROTECTED = "This spreadsheet is protected by a password."
 _OPENS_ITSELF = "VelvetSweatshop"  # Excel's own password for files that are protected and yet open without one
-_PROPERTIES = {
-    "creator": "author",
-    "subject": "subject",
-    "created": "created",
-    "modified": "modified",
-    "keywords": "keywords",
-}
 
 
 class _SheetParser(Parser):
     def parse(self, path: Path, work: Work) -> ParsedDocument:
         book = self._read(path, work)
         pages = tuple(_page(number, sheet) for number, sheet in enumerate(book.sheets, 1))
-        if not any(page.text for page in pages):
+        if not any(page.text or page.gap for page in pages):
             raise Permanent("This spreadsheet holds no text.")
         work.progress(len(pages), len(pages))
         title = sensible_title(book.properties.get("title", ""))
@@ -57,10 +53,8 @@ class XlsxParser(_SheetParser):
         return head.startswith((_ZIP, _OLE))  # the second where it is encrypted
 
     def _read(self, path: Path, work: Work) -> Workbook:
-        with Package(_opened(path, work.password), kind="workbook") as package:
-            book = _xlsx.read(package, work.progress)
-            book.properties |= _core_properties(package)
-            return book
+        with Package(path, kind=_KIND, password=work.password) as package:
+            return _xlsx.read(package, work)
 
 
 class XlsbParser(_SheetParser):
@@ -73,32 +67,23 @@ class XlsbParser(_SheetParser):
         return head.startswith((_ZIP, _OLE))
 
     def _read(self, path: Path, work: Work) -> Workbook:
-        with Package(_opened(path, work.password), kind="workbook") as package:
-            book = _xlsb.read(package, work.progress)
-            book.properties |= _core_properties(package)
-            return book
+        with Package(path, kind=_KIND, password=work.password) as package:
+            return _xlsb.read(package, work)
 
 
 class OdsParser(_SheetParser):
     name: ClassVar[str] = "ods/1"
     media_types: ClassVar[frozenset[str]] = frozenset({"application/vnd.oasis.opendocument.spreadsheet"})
-    suffixes: ClassVar[frozenset[str]] = frozenset({".ods", ".ots"})
+    suffixes: ClassVar[frozenset[str]] = frozenset({".ods", ".ots", ".fods"})
 
     @classmethod
     def recognises(cls, head: bytes) -> bool:
-        return head.startswith(_ZIP)
+        plain = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        return head.startswith(_ZIP) or (plain.startswith(b"<") and b"office:document" in head)
 
     def _read(self, path: Path, work: Work) -> Workbook:
-        with Package(path, kind="spreadsheet") as package:
-            if (
-                "META-INF/manifest.xml" in package
-                and next(package.xml("META-INF/manifest.xml").iter("{*}encryption-data"), None) is not None
-            ):
-                raise Protected(_PROTECTED)
-            book = _ods.read(package, work.progress)
-            if "meta.xml" in package:
-                book.properties |= _properties(package.xml("meta.xml"))
-            return book
+        with OdfPackage(path, kind=_KIND, password=work.password) as package:
+            return _ods.read(package, work)
 
 
 class XlsParser(_SheetParser):
@@ -114,20 +99,31 @@ class XlsParser(_SheetParser):
         import python_calamine
 
         try:
-            source = python_calamine.CalamineWorkbook.from_filelike(_opened(path, work.password))
+            return _calamine_book(_opened(path, work.password), work)
         except python_calamine.PasswordError:
             raise Protected(_PROTECTED) from None
         except (python_calamine.CalamineError, OSError, ValueError):
-            raise Permanent("This workbook is damaged and cannot be read.") from None
-        sheets, count = [], Count()
-        for done, entry in enumerate(source.sheets_metadata, 1):
-            sheet = Sheet(entry.name, hidden=entry.visible != python_calamine.SheetVisibleEnum.Visible)
-            if entry.typ == python_calamine.SheetTypeEnum.WorkSheet:
-                _fill_from_range(sheet, source.get_sheet_by_name(entry.name), count)
-            sheet.images += entry.typ == python_calamine.SheetTypeEnum.ChartSheet
-            sheets.append(sheet)
-            work.progress(done, len(source.sheets_metadata))
-        return Workbook(sheets)
+            raise Permanent(_DAMAGED) from None
+        except BaseException as error:
+            # The library's own crashes come as an exception that is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise Permanent(_DAMAGED) from None
+            raise
+
+
+def _calamine_book(file: IO[bytes], work: Work) -> Workbook:
+    import python_calamine
+
+    source = python_calamine.CalamineWorkbook.from_filelike(file)
+    sheets, count = [], Count()
+    for done, entry in enumerate(source.sheets_metadata, 1):
+        sheet = Sheet(entry.name, hidden=entry.visible != python_calamine.SheetVisibleEnum.Visible)
+        if entry.typ == python_calamine.SheetTypeEnum.WorkSheet:
+            _fill_from_range(sheet, source.get_sheet_by_name(entry.name), count)
+        sheet.images += entry.typ == python_calamine.SheetTypeEnum.ChartSheet
+        sheets.append(sheet)
+        work.progress(done, len(source.sheets_metadata))
+    return Workbook(sheets)
 
 
 def _fill_from_range(sheet: Sheet, source: Any, count: Count) -> None:
@@ -150,43 +146,24 @@ def _shown(value: Any) -> str:
 
 def _opened(path: Path, password: str) -> IO[bytes]:
     """The workbook's bytes, decrypted where they are encrypted."""
-    file = path.open("rb")
-    if file.read(8) != _OLE:
-        file.seek(0)
-        return file
     import msoffcrypto
-    from msoffcrypto.exceptions import DecryptionError, FileFormatError, InvalidKeyError
+    from msoffcrypto.exceptions import DecryptionError, FileFormatError, InvalidKeyError, ParseError
 
+    plain_file = BytesIO()
     try:
-        with file:
+        with path.open("rb") as file:
             office = msoffcrypto.OfficeFile(file)
             if not office.is_encrypted():
                 return BytesIO(path.read_bytes())
             office.load_key(password=password or _OPENS_ITSELF, verify_password=True)
-            plain_file = BytesIO()
             office.decrypt(plain_file)
     except (InvalidKeyError, DecryptionError):
         raise Protected(_PROTECTED) from None
-    except (FileFormatError, OSError, ValueError, KeyError, IndexError, AssertionError):
-        raise Permanent("This workbook is damaged and cannot be read.") from None
+    except (FileFormatError, ParseError, OSError, ValueError, KeyError, IndexError, AssertionError, struct.error):
+        # Older than any encryption, or damaged: the reader will say which.
+        return BytesIO(path.read_bytes())
     plain_file.seek(0)
     return plain_file
-
-
-def _core_properties(package: Package) -> dict[str, str]:
-    return _properties(package.xml("docProps/core.xml")) if "docProps/core.xml" in package else {}
-
-
-def _properties(root: Any) -> dict[str, str]:
-    found = {"title": ""}
-    for node in root.iter():
-        name = {"creation-date": "created", "date": "modified", "keyword": "keywords"}.get(
-            _xlsx.local(node), _xlsx.local(node)
-        )
-        key = "title" if name == "title" else _PROPERTIES.get(name, "")
-        if key and (text := one_line(node.text or "")):
-            found[key] = re.sub(r"\.\d+$", "", text) if key in ("created", "modified") else text
-    return {key: text for key, text in found.items() if text}
 
 
 def _page(number: int, sheet: Sheet) -> Page:
@@ -204,6 +181,7 @@ def _page(number: int, sheet: Sheet) -> Page:
         label=one_line(sheet.name)[:100],
         reading=Reading.TEXT if page.text or sheet.images else Reading.BLANK,
         images=sheet.images,
+        gap=sheet.gap,
     )
 
 
@@ -220,4 +198,6 @@ def _warnings(book: Workbook) -> list[str]:
             said.append(
                 f"The sheet “{name}” has {count} without a stored result; save it once in a spreadsheet program."
             )
+    if book.unread:
+        said.append("Objects of other programs in this spreadsheet were not read.")
     return said
