@@ -179,6 +179,7 @@ def fill(document: Document, extraction: Extraction) -> None:
     fields = list(CollectionField.objects.filter(collection=document.collection_id))
     if fields:
         _fill(fields, [document], {document.pk: extraction.properties})
+        _pass_on([document.pk], fields)
 
 
 def refill(field: CollectionField) -> None:

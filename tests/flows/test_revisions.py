@@ -104,8 +104,8 @@ def stored_files() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _own_storage(settings: LazySettings, tmp_path: Path) -> None:
-    default = settings.STORAGES["default"]
-    settings.STORAGES = settings.STORAGES | {"default": default | {"OPTIONS": {"location": tmp_path}}}
+    storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": tmp_path}}
+    settings.STORAGES = settings.STORAGES | {"default": storage}
 
 
 @pytest.mark.django_db
