@@ -81,10 +81,11 @@ def sweep() -> None:
 
 @shared_task(time_limit=3600)
 def upkeep() -> None:
-    """Finishes interrupted deletions and brings indexes up to date."""
-    from rag.services import indexing, library
+    """Finishes interrupted deletions, throws away uploads that nobody goes on with, and brings indexes up to date."""
+    from rag.services import indexing, library, uploads
 
     library.purge_all_deleted()
+    uploads.remove_expired()
     indexing.sync_all()
 
 

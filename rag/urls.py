@@ -2,13 +2,27 @@
 
 from django.urls import path
 
-from rag.views import answers, ask, collections, components, documents, models, viewer
+from rag.views import (
+    answers,
+    ask,
+    collections,
+    components,
+    documents,
+    events,
+    fields,
+    imports,
+    models,
+    uploads,
+    validity,
+    viewer,
+)
 
 urlpatterns = [
     path("", ask.ask, name="ask"),
     path("conversations/<uuid:conversation_id>/", ask.conversation, name="conversation"),
     path("conversations/<uuid:conversation_id>/rename/", ask.rename, name="conversation_rename"),
     path("conversations/<uuid:conversation_id>/delete/", ask.delete, name="conversation_delete"),
+    path("filters/", ask.filters, name="filters"),
     path("answers/<uuid:answer_id>/", answers.answer, name="answer"),
     path("answers/<uuid:answer_id>/stream/", answers.stream, name="answer_stream"),
     path("answers/<uuid:answer_id>/stop/", answers.stop, name="answer_stop"),
@@ -19,10 +33,29 @@ urlpatterns = [
     path("collections/<uuid:collection_id>/delete/", collections.delete, name="collection_delete"),
     path("collections/<uuid:collection_id>/share/", collections.share, name="collection_share"),
     path("collections/<uuid:collection_id>/unshare/<int:team_id>/", collections.unshare, name="collection_unshare"),
+    path("collections/<uuid:collection_id>/act/", collections.act, name="collection_act"),
+    path("collections/<uuid:collection_id>/events/", events.collection, name="collection_events"),
     path("collections/<uuid:collection_id>/upload/", documents.upload, name="upload"),
+    path("collections/<uuid:collection_id>/uploads/", uploads.create, name="uploads"),
+    path("collections/<uuid:collection_id>/uploads/existing/", uploads.existing, name="uploads_existing"),
+    path("collections/<uuid:collection_id>/uploads/waiting/", uploads.waiting, name="uploads_waiting"),
+    path("uploads/<uuid:upload_id>/", uploads.piece, name="upload_piece"),
+    path("collections/<uuid:collection_id>/imports/", imports.open_import, name="imports"),
+    path("collections/<uuid:collection_id>/imports/<uuid:batch_id>/", imports.receipt, name="import"),
+    path("collections/<uuid:collection_id>/imports/<uuid:batch_id>/csv/", imports.download, name="import_csv"),
+    path("collections/<uuid:collection_id>/reviews/", validity.reviews, name="reviews"),
+    path("collections/<uuid:collection_id>/fields/", fields.collection, name="fields"),
+    path("collections/<uuid:collection_id>/fields/set/", fields.several, name="fields_set"),
+    path("collections/<uuid:collection_id>/fields/csv/", fields.table, name="fields_csv"),
+    path("collections/<uuid:collection_id>/fields/<int:field_id>/", fields.field, name="field"),
+    path("collections/<uuid:collection_id>/fields/<int:field_id>/delete/", fields.delete, name="field_delete"),
     path("documents/<uuid:document_id>/", documents.document, name="document"),
+    path("documents/<uuid:document_id>/fields/", fields.document, name="document_fields"),
+    path("documents/<uuid:document_id>/validity/", validity.document, name="document_validity"),
+    path("documents/<uuid:document_id>/replaces/<uuid:older_id>/", validity.replaces, name="document_replaces"),
     path("documents/<uuid:document_id>/delete/", documents.delete, name="document_delete"),
     path("documents/<uuid:document_id>/retry/", documents.retry, name="document_retry"),
+    path("documents/<uuid:document_id>/cancel/", documents.cancel, name="document_cancel"),
     path("documents/<uuid:document_id>/revisions/<int:number>/original/", documents.original, name="original"),
     path("documents/<uuid:document_id>/revisions/<int:number>/pages/<int:page>/", viewer.page, name="page"),
     path(

@@ -30,6 +30,8 @@
     window.setTimeout(() => line.remove(), 12000);
   };
 
+  window.footnote = { say, tell }; // for the other scripts of a page
+
   // --- Scrolling: follows the answer only while the reader is at the end
   const scroller = () => {
     const box = document.querySelector("[data-scroll]");
@@ -288,10 +290,6 @@
   document.addEventListener("change", (event) => {
     const picker = event.target.closest(".picker");
     if (picker) pickerLabel(picker);
-    if (event.target.matches("[data-upload] input[type=file]")) {
-      uploadAll(event.target.form, Array.from(event.target.files, (file) => ({ file, path: file.webkitRelativePath || file.name })));
-      event.target.value = "";
-    }
   });
 
   // --- Copying an answer: the text with [n], then the list of its sources
@@ -334,112 +332,6 @@
     }
     tell(texts().copied, "success");
   };
-
-  // --- Uploads: one request for each file, two at a time, each with its own bar
-  const uploads = { waiting: [], running: 0 };
-  const uploadAll = (form, files) => {
-    const list = document.querySelector("[data-uploads]");
-    const template = document.querySelector("[data-upload-item]");
-    for (const entry of files) {
-      const item = template.content.firstElementChild.cloneNode(true);
-      item.querySelector(".upload-item__name").textContent = entry.path;
-      item.querySelector("progress").setAttribute("aria-label", entry.path);
-      item.querySelector(".upload-item__status").textContent = texts().waiting;
-      list.append(item);
-      uploads.waiting.push({ ...entry, item, form });
-    }
-    nextUpload();
-  };
-  const nextUpload = () => {
-    while (uploads.running < 2 && uploads.waiting.length) {
-      uploads.running += 1;
-      upload(uploads.waiting.shift()).then(() => {
-        uploads.running -= 1;
-        const rows = document.getElementById("rows");
-        if (rows) window.htmx?.trigger(rows, "refresh");
-        nextUpload();
-      });
-    }
-  };
-  const upload = ({ file, path, item, form }) =>
-    new Promise((finished) => {
-      const status = item.querySelector(".upload-item__status");
-      const bar = item.querySelector("progress");
-      const end = (ok, text) => {
-        item.classList.add(ok ? "upload-item--ok" : "upload-item--bad");
-        status.textContent = text;
-        say(`${path}: ${text}`);
-        finished();
-      };
-      const data = new FormData();
-      data.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
-      data.append("path", path);
-      data.append("files", file, file.name);
-      const request = new XMLHttpRequest();
-      request.open("POST", form.action);
-      request.setRequestHeader("Accept", "application/json");
-      request.upload.onprogress = (event) => {
-        if (!event.lengthComputable) return;
-        bar.value = (100 * event.loaded) / event.total;
-        status.textContent = texts().uploading.replace("#", Math.floor(bar.value));
-      };
-      request.onload = () => {
-        let answer = {};
-        try {
-          answer = JSON.parse(request.responseText);
-        } catch {
-          // A proxy or the body limit answered with a page of its own: the status says enough.
-        }
-        const ok = request.status < 300 && answer.ok !== false;
-        end(ok, answer.message || (ok ? texts().uploaded : request.status === 413 ? texts().tooLarge : texts().uploadFailed));
-      };
-      request.onerror = request.onabort = () => end(false, texts().uploadFailed);
-      request.send(data);
-    });
-
-  // Files and, folder by folder, what lies in dropped folders.
-  const dropped = async (transfer) => {
-    const found = [];
-    const walk = async (entry) => {
-      if (entry.isFile) {
-        const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-        if (!file.name.startsWith(".")) found.push({ file, path: entry.fullPath.replace(/^\//, "") });
-      } else if (entry.isDirectory) {
-        const reader = entry.createReader();
-        // readEntries hands out at most a hundred at a time.
-        for (;;) {
-          const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-          if (!entries.length) break;
-          for (const inner of entries) await walk(inner);
-        }
-      }
-    };
-    const entries = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.length) return Array.from(transfer.files, (file) => ({ file, path: file.name }));
-    for (const entry of entries) await walk(entry);
-    return found;
-  };
-  const carriesFiles = (event) => document.querySelector("[data-upload]") && event.dataTransfer?.types.includes("Files");
-  const veil = (shown) => {
-    const element = document.querySelector("[data-drop-veil]");
-    if (element) element.hidden = !shown;
-  };
-  document.addEventListener("dragover", (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    veil(true);
-  });
-  document.addEventListener("dragleave", (event) => event.relatedTarget || veil(false));
-  document.addEventListener("drop", async (event) => {
-    veil(false);
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    try {
-      uploadAll(document.querySelector("[data-upload]"), await dropped(event.dataTransfer));
-    } catch {
-      tell(texts().uploadFailed);
-    }
-  });
 
   // --- Menus, sheets, themes, zoom
   const narrow = window.matchMedia("(max-width: 59.99rem)");
@@ -524,15 +416,11 @@
     if (event.target.matches("[data-composer]")) event.detail.path = event.target.getAttribute("action");
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { requestConfig, xhr, target } = event.detail;
+    const { requestConfig, xhr } = event.detail;
     if (requestConfig?.elt?.matches("[data-composer]") && xhr.status === 422) {
       event.detail.target = document.getElementById("question-error");
       event.detail.swapOverride = "innerHTML";
       requestConfig.elt.elements.question.focus();
-    }
-    // A table that refreshes itself must not take the place from under the keyboard.
-    if (target?.matches("[data-calm]") && target.contains(document.activeElement) && requestConfig?.triggeringEvent?.type !== "refresh") {
-      event.detail.shouldSwap = false;
     }
   });
   document.addEventListener("htmx:afterSettle", (event) => {
@@ -555,10 +443,10 @@
   // htmx notes where the window is in the session's storage; without the note it looks at the address itself.
   const forgetAddress = () => sessionStorage.removeItem("htmx-current-path-for-history");
   ["htmx:pushedIntoHistory", "htmx:replacedInHistory", "htmx:historyRestore"].forEach((name) => document.addEventListener(name, forgetAddress));
-  document.addEventListener("htmx:sendError", () => tell(texts().offline));
+  document.addEventListener("htmx:sendError", (event) => event.target.matches?.("[data-refresh]") || tell(texts().offline));
   document.addEventListener("htmx:responseError", (event) => {
-    // A table that polls says nothing: the next try comes by itself.
-    if (!event.target.matches?.("[data-calm]")) tell(texts().failed);
+    // What refreshes itself says nothing: the next try comes by itself.
+    if (!event.target.matches?.("[data-refresh]")) tell(texts().failed);
   });
 
   // --- Start

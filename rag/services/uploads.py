@@ -28,8 +28,8 @@ from django.utils.translation import gettext as _
 from core.models import User
 from rag.backends.parsers import HEAD, parser_for
 from rag.config import rag_config
-from rag.domain.errors import Permanent, Retryable
-from rag.models import Batch, Collection, Upload
+from rag.domain.errors import Permanent, RagError, Retryable
+from rag.models import Batch, Collection, Document, Upload
 from rag.services import imports, library
 from rag.services.library import Added
 
@@ -152,10 +152,12 @@ def _full() -> Full:
 
 
 def upload_of(actor: User, upload_id: UUID) -> Upload | None:
-    """The person's own unfinished upload, or None. Raises Gone when it was left for too long."""
+    """The person's own unfinished upload, or None. Raises Gone when it was left for too long, or its bytes are lost."""
     found = Upload.objects.select_related("collection", "batch").filter(pk=upload_id, actor=actor).first()
     if found is not None and found.changed < timezone.now() - KEPT:
         raise _gone()
+    if found is not None:
+        _shorten(found)
     return found
 
 
@@ -273,6 +275,36 @@ def finish(upload: Upload, when_taken: WhenTaken | None = None) -> Added:
             raise
         discard(upload)
     return added
+
+
+def taken(collection: Collection, paths: Iterable[str]) -> list[str]:
+    """Those of these paths, as they were given, at which a live document of the collection is already."""
+    clean: dict[str, list[str]] = {}
+    for path in paths:
+        with suppress(Permanent):  # a name of nothing but dots is refused when it comes
+            clean.setdefault(library.clean_path(path), []).append(path)
+    names = list(clean)
+    found: list[str] = []
+    for start in range(0, len(names), 500):  # SQLite takes a few hundred values in one statement
+        live = Document.objects.live().filter(collection=collection, path__in=names[start : start + 500])
+        found += [given for path in live.values_list("path", flat=True) for given in clean[path]]
+    return sorted(found)
+
+
+def decide(waiting: Iterable[Upload], answer: WhenTaken) -> dict[str, Any]:
+    """Ends uploads that waited because another file is at their path: how many are `stored` and `skipped`, why others are `refused`."""
+    stored, skipped, refused = 0, 0, []
+    for upload in waiting:
+        if answer is WhenTaken.SKIP:
+            withdraw(upload)
+            skipped += 1
+            continue
+        try:
+            finish(upload, answer)
+            stored += 1
+        except RagError as error:
+            refused.append(f"{upload.path}: {error.message}")
+    return {"stored": stored, "skipped": skipped, "refused": refused}
 
 
 class _Arrived(File):  # type: ignore[type-arg]  # File[bytes] at run time is not subscriptable

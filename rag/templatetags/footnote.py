@@ -8,18 +8,17 @@ from django import template
 from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language_info, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 register = template.Library()
 
-IN_WORK = frozenset({"queued", "reading", "indexing", "embedding"})
 BEFORE_MARK = 100  # characters shown before the first marked word: about two lines of the evidence panel
 BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 SECTIONS = {
     **dict.fromkeys(("ask", "conversation", "conversation_delete", "answer"), "ask"),
-    **dict.fromkeys(("collections", "collection", "collection_delete"), "collections"),
-    **dict.fromkeys(("document", "document_delete", "page"), "collections"),
+    **dict.fromkeys(("collections", "collection", "collection_delete", "collection_act"), "collections"),
+    **dict.fromkeys(("import", "uploads_waiting", "document", "document_delete", "page"), "collections"),
     **dict.fromkeys(("people", "user_create", "team_create"), "people"),
     "models": "models",
 }
@@ -121,9 +120,12 @@ def is_excerpt(parts: Iterable[Any]) -> bool:
 
 
 @register.filter
-def in_work(documents: Iterable[Any]) -> bool:
-    """Whether any of these documents is still being read, indexed or embedded."""
-    return any(str(_value(document, "state")) in IN_WORK for document in documents)
+def language(code: str) -> str:
+    """The language's name, or its code where Django knows none."""
+    try:
+        return _(str(get_language_info(code)["name"]))
+    except KeyError:
+        return code
 
 
 @register.filter

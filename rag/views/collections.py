@@ -3,25 +3,27 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.db.models import Count, Max, Q, Sum
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.http import SignedIn
 from core.models import Team
 from rag.access import Need, collection_for, may, principal_of
+from rag.backends.parsers import suffixes
 from rag.domain.errors import Permanent
 from rag.forms import CollectionForm, GrantForm
 from rag.models import Collection, Document
 from rag.models.index import RunState
-from rag.services import document_view, library
-
-ROWS = 100  # documents on one page of the table
+from rag.services import bulk, document_view, imports, library, progress, uploads
+from rag.services.document_view import Listing
 
 
 @require_http_methods(["GET", "POST"])
@@ -44,6 +46,10 @@ def _cards(request: SignedIn) -> list[dict[str, Any]]:
             total=Count("documents", filter=live),
             ready=Count("documents", filter=live & Q(documents__latest__run__state=RunState.READY)),
             failed=Count("documents", filter=live & Q(documents__latest__run__state=RunState.FAILED)),
+            gaps=Count(
+                "documents",
+                filter=live & Q(documents__latest__run__state=RunState.READY, documents__latest__run__gaps__gt=0),
+            ),
             size_bytes=Sum("documents__latest__size", filter=live),
             updated=Max("documents__latest__created", filter=live),
         )
@@ -61,6 +67,7 @@ def _card(request: SignedIn, row: Any) -> dict[str, Any]:
         "documents": row.total,
         "ready": row.ready,
         "failed": row.failed,
+        "gaps": row.gaps,
         "size_bytes": row.size_bytes or 0,
         "updated": row.updated or row.created,
         "teams": _team_names(request, row),
@@ -78,29 +85,24 @@ def _team_names(request: SignedIn, collection: Collection) -> list[str]:
 
 @require_http_methods(["GET"])
 def collection(request: SignedIn, collection_id: UUID) -> HttpResponse:
-    """The documents of a collection; htmx asks for the table alone while something is in work."""
+    """The documents of a collection; htmx asks for the table alone."""
     found = collection_for(request.user, collection_id, need=Need.READ)
     return page(request, found)
 
 
 def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: object) -> HttpResponse:
     """The collection's page; `extra` carries forms with errors."""
-    query, sort = request.GET.get("q", "").strip()[:200], request.GET.get("sort", "-uploaded")
-    documents = Paginator(document_view.table(found, query=query, sort=sort), ROWS).get_page(request.GET.get("page"))
-    shown: Any = documents
-    shown.object_list = document_view.rows(documents.object_list)
-    manages = may(request.user, found, need=Need.MANAGE)
-    context: dict[str, Any] = {
-        "collection": found,
-        "documents": documents,
-        "query": query,
-        "sort": sort,
-        "may_write": may(request.user, found, need=Need.WRITE),
-        "may_manage": manages,
-    }
+    context = table(request, found)
     if request.htmx and not extra:
         return render(request, "rag/collection.html#rows", context)
-    if manages:
+    context |= overview(found, Listing.of(request.GET))
+    context["summary"] = progress.sentence(progress.wave(found))
+    # What changes from now on is told by the stream of events.
+    context["events_url"] = reverse("collection_events", args=[found.pk]) + "?" + request.GET.urlencode()
+    context["now"] = f"{timezone.now().timestamp():.3f}"
+    if context["may_write"]:
+        context |= _incoming(request, found)
+    if context["may_manage"]:
         context["grants"] = [
             {"team": grant.team.name, "role": grant.get_role_display(), "team_id": grant.team_id}
             for grant in found.grants.select_related("team")
@@ -108,6 +110,73 @@ def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: ob
         context["grant_form"] = GrantForm(request.user)
         context["grant_url"] = reverse("collection_share", args=[found.pk])
     return render(request, "rag/collection.html", context | extra, status=status)
+
+
+def table(request: SignedIn, found: Collection) -> dict[str, Any]:
+    """One page of the table of documents, as the address asks for it."""
+    listing = Listing.of(request.GET)
+    documents: Any = listing.one_page(found)
+    documents.object_list = document_view.rows(documents.object_list)
+    return {
+        "collection": found,
+        "documents": documents,
+        "listing": listing,
+        "columns": {name: listing.sorted_by(name) for name in ("title", "size", "uploaded")},
+        "previous_url": listing.address(page=documents.number - 1) if documents.has_previous() else "",
+        "next_url": listing.address(page=documents.number + 1) if documents.has_next() else "",
+        "here": listing.address(page=documents.number),
+        "may_write": may(request.user, found, need=Need.WRITE),
+        "may_manage": may(request.user, found, need=Need.MANAGE),
+    }
+
+
+def overview(found: Collection, listing: Listing) -> dict[str, Any]:
+    """How many documents are in which state, and the ways to see those alone."""
+    counts = document_view.counts(found)
+    return {"counts": counts, "filters": document_view.filters(listing, counts)}
+
+
+def _incoming(request: SignedIn, found: Collection) -> dict[str, Any]:
+    """What only those see who may add documents: uploads that broke off, questions left open, the last imports."""
+    return {
+        "unfinished": uploads.unfinished(request.user, found),
+        "undecided": len(uploads.undecided(request.user, found)),
+        "imports": imports.recent(found),
+        "suffixes": suffixes(),
+        "upload_limit": settings.UPLOAD_LIMIT,
+        "form_limit": settings.UPLOAD_FORM_LIMIT,
+    }
+
+
+@require_POST
+def act(request: SignedIn, collection_id: UUID) -> HttpResponse:
+    """Deletes, reads again or stops reading the chosen documents; deleting asks once. `retry_failed` needs no choice."""
+    found = collection_for(request.user, collection_id, need=Need.WRITE)
+    action, back = request.POST.get("action", ""), found_url(found) + Listing.of(request.POST).address()
+    chosen = bulk.chosen(found, request.POST.getlist("document"))
+    if action == "retry_failed":
+        messages.success(request, bulk.retry_failed(request.user, found))
+    elif not chosen:
+        messages.error(request, _("Choose some documents first."))
+    elif action == "delete" and "sure" not in request.POST:
+        return _ask_before_deleting(request, chosen, back)
+    elif action in bulk.ACTIONS:
+        messages.success(request, bulk.act(request.user, chosen, action))
+    return redirect(back)
+
+
+def _ask_before_deleting(request: SignedIn, chosen: list[Document], back: str) -> HttpResponse:
+    kept = [("action", "delete"), ("sure", "yes"), *(("document", str(document.pk)) for document in chosen)]
+    title = ngettext("Delete %d document?", "Delete %d documents?", len(chosen)) % len(chosen)
+    context = {
+        "title": title,
+        "sentence": _("All revisions are removed for good. Answers that cite them will say that they are gone."),
+        "names": [document.title for document in chosen],
+        "kept": kept,
+        "action_label": _("Delete"),
+        "cancel_url": back,
+    }
+    return render(request, "rag/confirm.html", context)
 
 
 @require_POST

@@ -1,4 +1,4 @@
-"""Documents: upload, one document's page, its original bytes, retry and delete."""
+"""Documents: the form that uploads, one document's page, its original bytes, read again, stop, delete."""
 
 from typing import Any
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
-from django.http import FileResponse, HttpResponse, JsonResponse
+from django.http import FileResponse, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -16,52 +16,66 @@ from core import audit
 from core.http import SignedIn
 from rag.access import Need, collection_for, document_for, may, revision_for
 from rag.domain.errors import RagError
-from rag.models import Collection
-from rag.services import document_view, library
+from rag.models import Batch, Document
+from rag.models.imports import Origin
+from rag.services import document_view, imports, ingest, library, uploads
+from rag.services.document_view import Listing
 from rag.services.library import Outcome
+from rag.services.uploads import Announced
+
+TOLD_ONE_BY_ONE = 6  # files of a form that get a sentence each; more get a receipt
+PASSWORD_MOST = 1000  # characters
 
 
 @require_POST
 def upload(request: SignedIn, collection_id: UUID) -> HttpResponse:
-    """Takes files; each is stored or refused by itself. A script posts one and gets JSON, a form posts many and gets the page."""
+    """Takes the files of a form; each is stored or refused by itself. Those whose place is taken wait for an answer."""
     found = collection_for(request.user, collection_id, need=Need.WRITE)
     files = request.FILES.getlist("files")
-    paths = request.POST.getlist("path")  # of a dropped folder: names with their folders, in the order of the files
-    results = [
-        _add(request, found, file, paths[place] if place < len(paths) and paths[place] else file.name or "")
-        for place, file in enumerate(files)
-    ]
-    if request.headers.get("Accept", "").startswith("application/json"):
-        ok = bool(results) and all(result["ok"] for result in results)
-        sentence = " ".join(str(result["message"]) for result in results) or _("Choose at least one file.")
-        return JsonResponse({"ok": ok, "message": sentence, "files": results}, status=200 if ok else 422)
+    paths = request.POST.getlist("path")  # names with their folders, in the order of the files
     if not files:
         messages.error(request, _("Choose at least one file."))
-    for result in results:
-        (messages.success if result["ok"] else messages.error)(request, str(result["message"]))
-    return redirect("collection", found.pk)
+        return redirect("collection", found.pk)
+    batch = imports.open_batch(request.user, found, Origin.BROWSER, len(files))
+    results = []
+    for place, file in enumerate(files):
+        path = paths[place] if place < len(paths) and paths[place] else file.name or ""
+        results.append(_take(request, file, path=path, batch=batch))
+    imports.close_batch(batch)
+    if len(files) > TOLD_ONE_BY_ONE:
+        return redirect("import", found.pk, batch.pk)
+    for level, sentence in filter(None, results):
+        messages.add_message(request, level, sentence)
+    return redirect("uploads_waiting" if None in results else "collection", found.pk)
 
 
-def _add(request: SignedIn, found: Collection, file: "UploadedFile[Any]", path: str) -> dict[str, object]:
+def _take(request: SignedIn, file: "UploadedFile[Any]", *, path: str, batch: Batch) -> tuple[int, str] | None:
+    """What to tell of one file of a form; None when it waits for an answer."""
+    announced = Announced(path=path, size=file.size or 0)
     try:
-        added = library.add_document(request.user, found, file, path=path, replaces=True)
+        kept = uploads.keep_whole(request.user, batch.collection, file, announced, batch=batch)
+        added = uploads.finish(kept)
+    except library.Exists:
+        return None
     except RagError as error:
-        return {"name": path, "ok": False, "message": error.message}
+        return messages.ERROR, error.message
     sentences = {
         Outcome.NEW: _("“%(path)s” was uploaded."),
         Outcome.REVISED: _("“%(path)s” was uploaded as a new revision."),
         Outcome.UNCHANGED: _("“%(path)s” is here already, word for word."),
     }
-    sentence = sentences[added.outcome] % {"path": added.document.path}
-    url = reverse("document", args=[added.document.pk])
-    return {"name": path, "ok": True, "outcome": added.outcome.value, "message": sentence, "url": url}
+    return messages.SUCCESS, sentences[added.outcome] % {"path": added.document.path}
 
 
 @require_GET
 def document(request: SignedIn, document_id: UUID) -> HttpResponse:
     """What is known of a document: its state, its revisions, what of it was read."""
     found = document_for(request.user, document_id, need=Need.READ)
-    context = document_view.page(found) | {"may_write": may(request.user, found.collection, need=Need.WRITE)}
+    events = reverse("collection_events", args=[found.collection_id])
+    context = document_view.page(found) | {
+        "may_write": may(request.user, found.collection, need=Need.WRITE),
+        "events_url": f"{events}?document={found.pk}",
+    }
     return render(request, "rag/document.html", context)
 
 
@@ -84,10 +98,25 @@ def delete(request: SignedIn, document_id: UUID) -> HttpResponse:
 
 @require_POST
 def retry(request: SignedIn, document_id: UUID) -> HttpResponse:
-    """Reads a failed document once more."""
+    """Reads a failed or cancelled document once more; `password` opens a protected one."""
     found = document_for(request.user, document_id, need=Need.WRITE)
-    library.retry(request.user, found)
-    return redirect("collection", found.collection_id)
+    library.retry(request.user, found, password=request.POST.get("password", "")[:PASSWORD_MOST])
+    return _back(request, found)
+
+
+@require_POST
+def cancel(request: SignedIn, document_id: UUID) -> HttpResponse:
+    """Stops reading a document; what was read of it stays."""
+    found = document_for(request.user, document_id, need=Need.WRITE)
+    ingest.cancel(request.user, found)
+    return _back(request, found)
+
+
+def _back(request: SignedIn, found: Document) -> HttpResponse:
+    """To the page that the button was on: the document's own, or its collection's table as it was."""
+    if request.POST.get("from") == "document":
+        return redirect("document", found.pk)
+    return redirect(reverse("collection", args=[found.collection_id]) + Listing.of(request.POST).address())
 
 
 @require_GET

@@ -16,8 +16,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from core.models import Membership, Role, Team, User
 from core.registry import registry
-from rag.models import Answer, Collection, Conversation, Document, Grant
+from rag.models import Answer, Batch, Collection, CollectionField, Conversation, Document, Grant, Upload
 from rag.models.conversation import AnswerState
+from rag.services import uploads
+from rag.services.uploads import Announced
 from tests.access.matrix import ACTORS, MATRIX
 from tests.pdfs import one_page_pdf
 
@@ -31,6 +33,10 @@ class World:
 
     collection: Collection
     document: Document
+    older: Document
+    own_field: CollectionField
+    batch: Batch
+    upload: Upload
     answer: Answer
     team: Team
     guest: User
@@ -48,19 +54,48 @@ class World:
             "team_remove_member": {"team_id": self.team.pk, "membership_id": self.membership.pk},
             "collection_unshare": collection | {"team_id": self.team.pk},
             "upload": collection,
+            "upload_piece": {"upload_id": self.upload.pk},
+            "imports": collection,
+            "reviews": collection,
+            "field": collection | {"field_id": self.own_field.pk},
+            "field_delete": collection | {"field_id": self.own_field.pk},
+            "document_replaces": document | {"older_id": self.older.pk},
             "original": document | {"number": 1},
             "page": page,
             "page_picture": page,
         }
         if name in special:
             return special[name]
-        families = {"conversation": thread, "answer": answer, "collection": collection, "document": document}
+        families = {
+            "conversation": thread,
+            "answer": answer,
+            "collection": collection,
+            "document": document,
+            "fields": collection,
+            "uploads": collection,
+            "import": collection | {"batch_id": self.batch.pk},
+        }
         family = name.partition("_")[0]
         return families.get(family, {}) if name != "collections" else {}
 
-    def body(self, name: str, actor: str) -> dict[str, Any]:
-        """What is posted there."""
-        bodies: dict[str, dict[str, Any]] = {
+    def headers(self, name: str) -> dict[str, str]:
+        """What is sent along there."""
+        tus = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Upload-Length": "9"}
+        known = {
+            "uploads": tus | {"Upload-Metadata": "path YS50eHQ="},
+            "upload_piece": tus | {"Content-Type": "application/offset+octet-stream"},
+        }
+        return known.get(name, {})
+
+    def body(self, name: str, actor: str) -> dict[str, Any] | str:
+        """What is posted there: a form, or JSON."""
+        bodies: dict[str, dict[str, Any] | str] = {
+            "uploads": "",
+            "uploads_existing": '{"paths": ["hours.pdf"]}',
+            "uploads_waiting": {"answer": "skip"},
+            "imports": {"announced": "3"},
+            "import": {"action": "retry"},
+            "collection_act": {"action": "retry", "document": [str(self.document.pk)]},
             "theme": {"theme": "dark"},
             "user_create": {"username": "newcomer", "password": "a long enough secret"},
             "team_create": {"name": "New team"},
@@ -72,6 +107,13 @@ class World:
             "collections": {"name": "Mine", "team": self._managed_team(actor)},
             "collection_share": {"team": self.team.pk, "role": Role.READER},
             "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
+            "fields": {"label": "Matter", "kind": "text", "source": "folder:1"},
+            "field": {f"field{self.own_field.pk}-label": "Customer"},
+            "fields_set": {"documents": [str(self.document.pk)]},
+            "fields_csv": {"file": ContentFile(b"path,Client\nhours.pdf,Meyer\n", name="fields.csv")},
+            "document_fields": {"v.client": "Meyer"},
+            "document_validity": {"review_by": "2030-01-31"},
+            "document_replaces": {"verdict": "yes"},
         }
         return bodies.get(name, {})
 
@@ -104,10 +146,14 @@ def world(add_text: AddText) -> World:
     document = add_text(
         people["manager"], collection, "hours.pdf", one_page_pdf("The desk is open from eight to five.")
     )
+    older = Document.objects.create(collection=collection, path="hours old.pdf", title="hours old")
+    own_field = CollectionField.objects.create(collection=collection, key="client", label="Client")
     thread = Conversation.objects.create(owner=people["reader"], title="Hours")
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
-    return World(collection, document, answer, team, guest, membership, people)
+    batch = Batch.objects.create(collection=collection, actor=people["contributor"], announced=1)
+    upload = uploads.open_upload(people["contributor"], collection, Announced("sent.txt", 9), batch=batch)
+    return World(collection, document, older, own_field, batch, upload, answer, team, guest, membership, people)
 
 
 def browser(world: World, actor: str) -> Client:
@@ -121,6 +167,16 @@ def browser(world: World, actor: str) -> Client:
     if actor == "inactive":
         User.objects.filter(pk=world.actors[actor].pk).update(is_active=False)
     return client
+
+
+def send(client: Client, world: World, method: str, name: str, actor: str) -> Any:
+    """What the address answers to this request of the matrix."""
+    address, headers = reverse(name, kwargs=world.arguments(name)), world.headers(name)
+    body = world.body(name, actor)
+    if method == "POST" and not isinstance(body, str):
+        return client.post(address, body, headers=headers)
+    content = body if method == "POST" and isinstance(body, str) else ""
+    return client.generic(method, address, content, content_type="application/json", headers=headers)
 
 
 def read_to_the_end(response: HttpResponseBase) -> None:
@@ -146,13 +202,12 @@ def test_each_address_answers_each_actor_as_the_matrix_says(
     monkeypatch.setattr("core.db._pool", None)
     monkeypatch.setattr("rag.services.replay.Hub.ask_to_stop", _told_nobody)
     monkeypatch.setattr(registry, "readiness", {})
-    address = reverse(name, kwargs=world.arguments(name))
     got = {}
     for actor in ACTORS:
         # What one actor did is undone before the next one comes.
         with suppress(_Undo), transaction.atomic():
             client = browser(world, actor)
-            response = client.get(address) if method == "GET" else client.post(address, world.body(name, actor))
+            response = send(client, world, method, name, actor)
             got[actor] = code_of(response)
             read_to_the_end(response)
             raise _Undo
@@ -186,7 +241,21 @@ MASK = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    "name", ["conversation", "answer", "answer_stream", "collection", "document", "original", "page", "page_picture"]
+    "name",
+    [
+        "conversation",
+        "answer",
+        "answer_stream",
+        "collection",
+        "collection_events",
+        "import",
+        "import_csv",
+        "uploads_waiting",
+        "document",
+        "original",
+        "page",
+        "page_picture",
+    ],
 )
 def test_what_is_foreign_and_what_does_not_exist_answer_byte_for_byte_alike(world: World, name: str) -> None:
     client = browser(world, "outsider")
@@ -226,8 +295,7 @@ def test_reading_an_address_writes_nothing(world: World, name: str) -> None:
 def test_a_post_without_its_token_is_refused(world: World, name: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(world.actors["manager"], backend="allauth.account.auth_backends.AuthenticationBackend")
-    response = client.post(reverse(name, kwargs=world.arguments(name)), world.body(name, "manager"))
-    assert response.status_code == 403
+    assert send(client, world, "POST", name, "manager").status_code == 403
 
 
 @pytest.mark.django_db
@@ -251,7 +319,9 @@ def test_charlie_cannot_stop_bobs_answer(world: World) -> None:
 def test_fields_that_a_form_does_not_name_change_nothing(world: World, name: str, extra: dict[str, str]) -> None:
     actor = {"user_create": "administrator", "collections": "manager", "conversation_rename": "reader"}[name]
     client = browser(world, actor)
-    client.post(reverse(name, kwargs=world.arguments(name)), world.body(name, actor) | extra)
+    form = world.body(name, actor)
+    assert isinstance(form, dict)
+    client.post(reverse(name, kwargs=world.arguments(name)), form | extra)
     if name == "user_create":
         made = User.objects.get(username="newcomer")
         assert (made.is_superuser, made.is_staff) == (False, False)

@@ -1,5 +1,6 @@
 """W2-W5, W7, W9, W11: what browsers are told, what uploads may do, how much a request may send, what refuses to start."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -143,7 +144,7 @@ async def _swallow(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def small_limits(settings: LazySettings) -> Iterator[None]:
-    settings.UPLOAD_LIMIT, settings.FORM_LIMIT = 1_000_000, 100_000
+    settings.UPLOAD_FORM_LIMIT, settings.PIECE_LIMIT, settings.FORM_LIMIT = 1_000_000, 500_000, 100_000
     yield
 
 
@@ -166,7 +167,9 @@ def post(path: str, pieces: int, *, declared: int | None = None) -> tuple[int, i
     return statuses[0], taken
 
 
-UPLOAD = "/collections/00000000-0000-0000-0000-000000000000/upload/"
+COLLECTION = "/collections/00000000-0000-0000-0000-000000000000/"
+UPLOAD = f"{COLLECTION}upload/"
+PIECE = "/uploads/00000000-0000-0000-0000-000000000000/"
 
 
 def test_a_body_is_ended_at_its_limit_whoever_sends_it(settings: LazySettings) -> None:
@@ -177,6 +180,33 @@ def test_a_body_is_ended_at_its_limit_whoever_sends_it(settings: LazySettings) -
         assert post(UPLOAD, 100) == (200, 100)
         assert post(UPLOAD, 1000)[0] == 413
         assert post(UPLOAD, 1000)[1] < 110
+        for piece in (PIECE, f"{COLLECTION}uploads/"):
+            assert post(piece, 50) == (200, 50)
+            assert post(piece, 1000) == (413, 51)
+        assert post(f"{COLLECTION}uploads/existing/", 1000) == (413, 11)
+
+
+def test_a_request_that_the_disk_has_no_room_for_is_answered_in_words() -> None:
+    async def no_room(scope: Any, receive: Any, send: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "path": PIECE, "headers": []}
+    async_to_sync(limit_bodies(no_room))(scope, receive, send)
+    assert sent[0]["status"] == 507
+    assert b"What was sent before is kept" in sent[1]["body"]
+    with pytest.raises(OSError, match="Input/output"):
+        async_to_sync(limit_bodies(broken))(scope, receive, send)
 
 
 # --- W3, W10
