@@ -1,17 +1,19 @@
 """Gives passages their vectors, batch by batch; a killed run goes on after its last batch."""
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from rag.backends.embedders.tokens import TokenCounter
 from rag.domain import chunking
-from rag.domain.errors import RagError
 from rag.models import Chunk, IngestRun, Revision, Vector
 from rag.models.index import RunState
 from rag.services import indexing
-from rag.services.attempts import failed
-from rag.services.leases import Lease, LeaseLost
+from rag.services.attempts import attempt
+from rag.services.following import follow
+from rag.services.leases import Lease
 from rag.services.library import next_version
+from rag.services.queues import Turn, TurnOver, Work, send
 from rag.services.steps import step
 from rag.slots import passage_embedder, token_counter
 
@@ -30,26 +32,26 @@ def embed(revision_id: int) -> None:
     )
     if run is None:
         return
-    lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING))
+    began = {} if run.done else {"started": timezone.now()}
+    lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING), **began)
     if lease is None:
         return
     step("embed:claimed")
-    collection_id = run.revision.document.collection_id
-    try:
-        with lease:
-            _embed_missing(run.revision, lease)
+    with attempt(lease):
+        try:
+            _embed_missing(run.revision, lease, Turn(Work.EMBEDDING, bulk=run.bulk))
+        except TurnOver:
+            with transaction.atomic():
+                lease.release(queued=timezone.now())
+                send(Work.EMBEDDING, revision_id, bulk=run.bulk)
+        else:
             step("embed:embedded")
-            lease.release(state=RunState.READY, finished=timezone.now(), failures=0)
-    except LeaseLost:
-        return
-    except RagError as error:
-        failed(lease, error)
-        return
-    step("embed:ready")
-    indexing.sync(collection_id)
+            lease.release(state=RunState.READY, finished=timezone.now(), failures=0, message="")
+            step("embed:ready")
+    follow(run.revision.document.collection_id, Work.EMBEDDING, bulk=run.bulk)
 
 
-def _embed_missing(revision: Revision, lease: Lease) -> None:
+def _embed_missing(revision: Revision, lease: Lease, turn: Turn) -> None:
     embedder = passage_embedder()
     digest = indexing.vector_digest(embedder.digest)
     counter = token_counter()
@@ -74,8 +76,10 @@ def _embed_missing(revision: Revision, lease: Lease) -> None:
                 for row, vector in zip(batch, vectors, strict=True)
             )
             done += len(batch)
-            lease.write(done=done, total=total)
+            lease.write(done=done, total=total, failures=0)  # it came further: what breaks it is yet to come
         step("embed:batch-stored")
+        if done < total and turn.over():
+            raise TurnOver
 
 
 def _embedded_text(counter: TokenCounter, text: str, heading: list[str], title: str) -> str:

@@ -24,6 +24,7 @@ from uuid import UUID
 import numpy as np
 import structlog
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry, KeywordIndex
@@ -75,10 +76,17 @@ def sync(collection_id: UUID) -> None:
 
 def sync_all() -> None:
     """Syncs every collection that some index is behind."""
-    for collection_id, version in Collection.objects.values_list("id", "version"):
-        current = IndexGeneration.objects.filter(collection_id=collection_id, kind=IndexKind.KEYWORDS, current=True)
-        if version and not current.filter(version__gte=version).exists():
-            sync(collection_id)
+    for collection_id in behind():
+        sync(collection_id)
+
+
+def behind() -> list[UUID]:
+    """The collections whose index of words has not followed the last change."""
+    current = IndexGeneration.objects.filter(
+        collection=OuterRef("pk"), kind=IndexKind.KEYWORDS, current=True, version__gte=OuterRef("version")
+    )
+    found = Collection.objects.filter(~Exists(current), version__gt=0)
+    return list(found.order_by("pk").values_list("pk", flat=True))
 
 
 def rebuild(collection_id: UUID) -> None:
@@ -123,7 +131,7 @@ def _sync_keywords(collection_id: UUID, folder: Path) -> None:
             for chunk_id, text, heading, title in rows.values_list("id", "text", "heading", "document__title")
         ]
         step("sync:before-keywords")
-        for start in range(0, max(len(entries), 1), BATCH):
+        for start in range(0, len(entries) or bool(removed), BATCH):  # new vectors change nothing here
             index.change(add=entries[start : start + BATCH], remove=removed if start == 0 else [])
         step("sync:keywords-written")
         generation.version, generation.count = target, len(index)

@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -44,8 +43,9 @@ from rag.config import rag_config
 from rag.domain.types import ParsedDocument
 from rag.models import Chunk, Collection, Document, IngestRun
 from rag.models.index import RunState
-from rag.services import children, indexing, library, queues, recognition, storing
-from rag.services.attempts import ATTEMPTS, IN_WORK, attempt, is_disk_full, superseded, waiting_state
+from rag.services import children, library, queues, recognition, storing
+from rag.services.attempts import ATTEMPTS, IN_WORK, attempt, superseded, waiting_state
+from rag.services.following import follow, send_for_those_behind
 from rag.services.leases import Lease, free
 from rag.services.steps import step
 from rag.slots import sandbox
@@ -77,7 +77,7 @@ def read(revision_id: int) -> None:
     step("read:claimed")
     with attempt(lease), _folder(run, lease) as folder:
         _read(run, lease, folder)
-    bring_up_to_date(run.revision.document.collection_id)
+    follow(run.revision.document.collection_id, queues.Work.READING, bulk=run.bulk)
     step("read:synced")
 
 
@@ -97,10 +97,10 @@ def _read(run: IngestRun, lease: Lease, folder: Path) -> None:
         known = Chunk.objects.for_maintenance().filter(extraction__revision=revision).exists()
         if not known and storing.store_readable(revision, parsed, inside, lease):
             step("read:readable-stored")
-            bring_up_to_date(revision.document.collection_id)
+            follow(revision.document.collection_id, queues.Work.READING, bulk=run.bulk)
         try:
             pages = recognition.recognised(run, file, name, pages, lease, turn)
-        except recognition.TurnOver:
+        except queues.TurnOver:
             with transaction.atomic():
                 lease.release(queued=timezone.now())
                 queues.send(queues.Work.READING, revision.pk, bulk=run.bulk)
@@ -144,16 +144,6 @@ def _parse(run: IngestRun, lease: Lease, file: Path, name: str, inside: Path) ->
         password=unseal(run.revision.secret),
         attachments=inside,
     )
-
-
-def bring_up_to_date(collection_id: UUID) -> None:
-    """Syncs the collection's indexes; where the disk is full they stay as they are, and upkeep tries again."""
-    try:
-        indexing.sync(collection_id)
-    except Exception as error:
-        if not is_disk_full(error):
-            raise
-        log.warning("index.disk_full", collection=str(collection_id))
 
 
 # --- Files that pass
@@ -235,6 +225,7 @@ def sweep_stale() -> int:
     died = IngestRun.objects.filter(lease_until__lt=now, state__in=IN_WORK)
     sent = sum(_bury(pk, now) for pk in list(died.values_list("pk", flat=True)))
     _sweep_folders()
+    send_for_those_behind()
     # A moment's grace: what was stored just now has its message on the way.
     earlier = now - timedelta(seconds=min(5.0, rag_config().lease_seconds))
     waiting = IngestRun.objects.filter(free(), revision__document__deleted__isnull=True, queued__lt=earlier)

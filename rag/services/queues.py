@@ -36,6 +36,10 @@ def send(work: Work, revision_id: int, *, bulk: bool) -> None:
     tasks.send(task, revision_id, queue=work.queue(bulk=bulk))
 
 
+class TurnOver(Exception):
+    """Others go first now: the run keeps what it has done, gives its lease back and waits in its queue again."""
+
+
 class Turn:
     """One run's time with a worker, which begins now."""
 

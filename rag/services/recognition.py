@@ -16,15 +16,11 @@ from rag.models import IngestRun, PageDraft
 from rag.models.index import RunState
 from rag.services import coverage
 from rag.services.leases import Lease
-from rag.services.queues import Turn
+from rag.services.queues import Turn, TurnOver
 from rag.services.steps import step
 from rag.slots import sandbox
 
 PAGE_SECONDS = 120.0  # for one page: thirty times what one takes
-
-
-class TurnOver(Exception):
-    """Others go first now; what was recognised is kept."""
 
 
 def to_recognise(pages: Sequence[Page]) -> list[int]:

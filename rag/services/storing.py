@@ -53,7 +53,7 @@ def store_readable(revision: Revision, parsed: ParsedDocument, inside: Inside, l
         return False
     with _writing(revision, lease) as version:
         _write(revision, parsed, content, version)
-        lease.write(searchable=True, message=" ".join(parsed.warnings)[:500])
+        lease.write(searchable=True)
     return True
 
 
@@ -66,7 +66,7 @@ def store(revision: Revision, parsed: ParsedDocument, pages: Sequence[Page], ins
     content = _content(parsed, pages, inside, recognised=recognised)
     if not content.passages and not inside.taken:
         raise _nothing(content)
-    ready = {"state": RunState.READY, "finished": timezone.now(), "failures": 0}
+    ready = {"state": RunState.READY, "finished": timezone.now()}
     embedding = {"state": RunState.EMBEDDING, "queued": timezone.now(), "started": None}
     with _writing(revision, lease) as version:
         bulk = lease.rows().values_list("bulk", flat=True).get()
@@ -78,7 +78,8 @@ def store(revision: Revision, parsed: ParsedDocument, pages: Sequence[Page], ins
             gaps=content.coverage.gaps,
             done=0,
             total=len(content.passages),
-            message=" ".join(parsed.warnings)[:500],
+            failures=0,
+            message="",
         )
         if content.passages:
             queues.send(queues.Work.EMBEDDING, revision.pk, bulk=bulk)
