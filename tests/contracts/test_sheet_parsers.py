@@ -20,7 +20,7 @@ from rag.domain.types import Reading
 from tests.contracts.test_parsers import FILES, ParserContract, check_promises, needs_files, parse, text_of
 
 
-def xlsx(path: Path, rows: Iterable[Sequence[Any]], *, change: Callable[[Any], None] | None = None) -> Path:
+def xlsx(path: Path, rows: Iterable[Any], *, change: Callable[[Any], None] | None = None) -> Path:
     import openpyxl
 
     book = openpyxl.Workbook()

@@ -280,22 +280,23 @@ def _words(value: object) -> str:
     if value is None:
         return ""
     text = str(value)
-    with suppress(ValueError, LookupError, IndexError, TypeError):
-        source = value if isinstance(value, email.header.Header) else text
-        text = "".join(_word(piece, charset) for piece, charset in email.header.decode_header(source))
-    # Bytes that are no ASCII come as lone surrogates.
-    if any("\udc80" <= letter <= "\udcff" for letter in text):
-        raw = text.encode("utf-8", "surrogateescape")
+    if isinstance(value, email.header.Header):
+        # Bytes that are no ASCII, which no standard allows and many programs send.
+        raw = b"".join(
+            piece if isinstance(piece, bytes) else piece.encode() for piece, _ in email.header.decode_header(value)
+        )
         with suppress(Permanent):
             text = decode(raw)
+    with suppress(ValueError, LookupError, IndexError, TypeError):
+        text = "".join(_word(piece, charset) for piece, charset in email.header.decode_header(text))
     return one_line(text)
 
 
 def _word(piece: bytes | str, charset: str | None) -> str:
     if isinstance(piece, str):
         return piece
-    if charset in (None, "unknown-8bit"):
-        return piece.decode("utf-8", "surrogateescape")
+    if charset is None:  # what stands between encoded words, escaped as Python source is
+        return piece.decode("raw-unicode-escape")
     try:
         return piece.decode(charset, "replace")
     except LookupError:

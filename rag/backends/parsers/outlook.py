@@ -84,7 +84,7 @@ class MsgParser(Parser):
                 for name, content in mail.files(0) if letter.gap != ENCRYPTED else ():
                     letter.files.append(names.take(name))
                     work.attach(letter.files[-1], BytesIO(content))
-        except (OSError, struct.error, IndexError, AttributeError, RecursionError, olefile.OleFileError):
+        except (OSError, struct.error, IndexError, RecursionError):
             raise Permanent("This Outlook file is damaged and cannot be read.") from None
         work.progress(1, 1)
         return document_of(letter, self.name)
