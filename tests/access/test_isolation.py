@@ -16,10 +16,23 @@ from django.utils import timezone
 
 from core.models import AuditEvent, Membership, Role, Team, User
 from rag.access import scope_for, scope_for_all
+from rag.domain.conditions import Condition
 from rag.domain.errors import Permanent
-from rag.models import Chunk, Collection, Document, Extraction, Grant, IngestRun, Page, Revision, Vector
+from rag.models import (
+    Chunk,
+    Collection,
+    CollectionField,
+    Document,
+    Extraction,
+    FieldValue,
+    Grant,
+    IngestRun,
+    Page,
+    Revision,
+    Vector,
+)
 from rag.models.index import RunState
-from rag.services import indexing, library, models_admin, retrieve
+from rag.services import fields, indexing, library, models_admin, retrieve
 from rag.slots import passage_embedder
 from tests.conftest import forget_everything
 from tests.scripted_ollama import ScriptedOllama
@@ -101,6 +114,7 @@ def test_no_search_ever_finds_what_its_asker_may_not_read(
     for number in range(60):
         shelf = rng.choice(shelves)
         stored(shelf, f"{number}.txt", " ".join(rng.choices(WORDS, k=12)) + f" document{number}.")
+    clients = _clients(rng, shelves)
     for shelf in shelves:
         indexing.sync(shelf.pk)
     for round_ in range(QUERIES // 2):
@@ -110,9 +124,27 @@ def test_no_search_ever_finds_what_its_asker_may_not_read(
         user = rng.choice(users)
         question = " ".join(rng.choices(WORDS, k=3))
         asked = [shelf.pk for shelf in rng.sample(shelves, 3)]
-        scope = scope_for_all(user) if rng.random() < 0.5 else scope_for(user, asked=asked)
-        found = retrieve.search(question, scope).sources
-        assert {source.document_id for source in found} <= allowed[user.pk]
+        client = rng.choice(["Meyer", "Huber"]) if rng.random() < 0.3 else None
+        conditions = [Condition("client", (client,))] if client else []
+        every = rng.random() < 0.5 and not conditions
+        scope = scope_for_all(user) if every else scope_for(user, asked=asked, conditions=conditions)
+        found = {source.document_id for source in retrieve.search(question, scope).sources}
+        assert found <= allowed[user.pk]
+        assert not client or found <= clients[client]
+        offered = {choice.value for facet in fields.facets(scope, ()) for choice in facet.choices}
+        assert offered <= {name for name, documents in clients.items() if documents & allowed[user.pk]}
+
+
+def _clients(rng: random.Random, shelves: list[Collection]) -> dict[str, set[object]]:
+    """Some documents of some shelves are of one client or the other; who is whose."""
+    found: dict[str, set[object]] = {"Meyer": set(), "Huber": set()}
+    for shelf in rng.sample(shelves, 4):
+        own = CollectionField.objects.create(collection=shelf, key="client", label="Client")
+        for document in Document.objects.filter(collection=shelf):
+            if (name := rng.choice(["Meyer", "Huber", ""])) != "":
+                FieldValue.objects.create(document=document, field=own, value=name)
+                found[name].add(document.pk)
+    return found
 
 
 def _shake(rng: random.Random, users: list[User], teams: list[Team], shelves: list[Collection]) -> None:
