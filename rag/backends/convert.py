@@ -119,10 +119,16 @@ def _run(command: list[str], *, password: str, seconds: float) -> int:
     return process.returncode
 
 
-def _remove_sockets(target: Path) -> None:
-    """LibreOffice has a socket in /tmp by which a second one would find the first; it may make that, not remove it."""
+def socket_name(target: Path) -> str:
+    """How the name of LibreOffice's socket ends while it makes `target`."""
     digest = hashlib.md5(home_of(target).as_uri().encode("utf-16-le"), usedforsecurity=False).digest()
-    name = "".join(f"{byte:x}" for byte in digest)  # each byte without a leading zero, as LibreOffice writes it
+    return "_SingleOfficeIPC_" + "".join(
+        f"{byte:x}" for byte in digest
+    )  # without leading zeros: that is how it writes them
+
+
+def _remove_sockets(target: Path) -> None:
+    """By its socket in /tmp a second LibreOffice would find the first; ours may make it, and not remove it."""
     for folder in ("/tmp", "/var/tmp"):  # noqa: S108
-        for place in Path(folder).glob(f"OSL_PIPE_*_SingleOfficeIPC_{name}"):
+        for place in Path(folder).glob(f"OSL_PIPE_*{socket_name(target)}"):
             place.unlink(missing_ok=True)

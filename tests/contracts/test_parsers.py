@@ -255,7 +255,7 @@ def test_every_parser_has_a_contract() -> None:
         importlib.import_module(f"tests.contracts.{file.stem}")
     tested = {contract.parser for contract in ParserContract.__subclasses__()}
     tested |= {contract.parser for contract in ContainerContract.__subclasses__()}
-    assert set(all_parsers()) == tested
+    assert {parser for parser in all_parsers() if not parser.converts_to} == tested
 
 
 def test_nothing_is_claimed_twice() -> None:
@@ -395,7 +395,7 @@ def test_word_lists_tables_headers_and_title(tmp_path: Path) -> None:
     assert document.title == "Services agreement"
     (page,) = document.pages
     assert page.text == (
-        "Fees\n\n1. First\n2. Second\n• Point\n\nItem | Price\nVisit | 40\n\nAfter the table.\n\nFile 12/24"
+        "Fees\n\n1. First\n2. Second\n• Point\n\nItem | Price\nVisit | 40\n\nAfter the table.\n\n[Header: File 12/24]"
     )
     assert [(heading.start, heading.level, heading.text) for heading in page.headings] == [(0, 2, "Fees")]
 
@@ -430,7 +430,10 @@ def test_word_leaves_out_what_word_does_not_show(tmp_path: Path) -> None:
 
     document = parse(docx(tmp_path / "a.docx", build))
     assert text_of(document) == "Shown inserted"
-    assert document.warnings == ("Hidden text was left out.",)
+    assert document.warnings == (
+        "Hidden text was left out.",
+        "The document has 2 unaccepted changes: it was read as if all were accepted.",
+    )
 
 
 def repacked(path: Path, change: Callable[[str, bytes], bytes], extra: Iterable[tuple[str, bytes]] = ()) -> Path:
