@@ -31,6 +31,9 @@ _BLOCKS = frozenset(_BLOCKS_NAMES.split())
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BOILERPLATE = frozenset({"nav", "aside", "header", "footer"})
 _BOILERPLATE_ROLES = frozenset({"navigation", "banner", "contentinfo", "complementary", "search"})
+# What wikis and site builders call the parts that lead about the page.
+_CONTROLS = frozenset({"mw-editsection", "mw-jump-link", "mw-editlinks", "wb-langlinks-edit", "noprint", "skip-link"})
+_LEAST_MAIN = 500  # characters of a main part that is one
 _HIDING = re.compile(
     r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|opacity\s*:\s*0(?:\.0+)?\s*(?:;|!|$)"
     r"|(?:left|top|text-indent)\s*:\s*-\d{4,})"
@@ -88,7 +91,7 @@ def read_page(source: str, parser: str) -> ParsedDocument:
         raise Permanent("This file holds no text.")
     writer = Writer()
     walk = _Walk(writer, main_only=_has_main(root))
-    walk.run(root)
+    walk.run(_main(root))
     page = writer.page()
     if not page.text:
         raise Permanent("This web page shows no text of its own.")
@@ -138,6 +141,16 @@ def _tree(source: str) -> Any:
 def _has_main(root: Any) -> bool:
     found = next(root.iter("main", "article"), None)
     return found is not None or next(iter(root.xpath("//*[@role='main'][1]")), None) is not None
+
+
+def _main(root: Any) -> Any:
+    """The element that says that it is the page's main content, if it holds enough to be it; else all of the page."""
+    found = root.xpath("//main | //*[@role='main']")
+    # Some pages have both, one in the other.
+    outer = [element for element in found if not any(parent in found for parent in element.iterancestors())]
+    if len(outer) == 1 and sum(len(text.strip()) for text in outer[0].itertext()) >= _LEAST_MAIN:
+        return outer[0]
+    return root
 
 
 def _title(root: Any) -> str:
@@ -265,6 +278,8 @@ class _Walk:
         style = element.get("style")
         if style and _HIDING.search(style):
             self.concealed = self.concealed or any(text.strip() for text in element.itertext())
+            return True
+        if not _CONTROLS.isdisjoint((element.get("class") or "").split()):
             return True
         if element.get("aria-hidden") == "true" and tag not in ("body", "main", "article"):
             return True

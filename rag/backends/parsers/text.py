@@ -23,6 +23,9 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_CENTRAL_EUROPEAN = ("cp1250", "iso8859_2", "cp852", "mac_latin2")
+_WESTERN_LETTERS = frozenset("äöüÄÖÜßéèêëàâçîïôûùìòñáíóúãõåæøðþýÉÈÀÇÑÁÍÓÚÃÕÅÆØ¡¿€“”„’‘–—…«»°§")
+_CENTRAL_LETTERS = frozenset("áéíóúýčďěňřšťůžąćęłńśźżőűăâîşţäöüÄÖÜßÁÉÍÓÚÝČĎĚŇŘŠŤŮŽĄĆĘŁŃŚŹŻŐŰĂÂÎŞŢ€“”„’‘–—…«»°§")
 _FOLDED = (".ics", ".vcf")  # calendars and cards break long lines and indent the rest
 # Encodings that look like ASCII to everyone who does not know them.
 _SEVEN_BIT = ("iso-2022-", "utf-7", "hz")
@@ -94,9 +97,30 @@ def _guessed(data: bytes) -> str:
         return almost
     sample = data[:_SAMPLE]
     if sum(byte > 0x7F for byte in sample) >= _LEAST_ACCENTS:
+        for encoding in ("cp932", "euc_jp"):
+            if _is_japanese(sample, encoding):
+                return data.decode(encoding, "replace")
         from charset_normalizer import from_bytes
 
         best = from_bytes(sample).best()
-        if best is not None:
+        if best is not None and (best.encoding not in _CENTRAL_EUROPEAN or _is_central(sample)):
             return data.decode(best.encoding, "replace")
-    return data.decode("cp1252", "replace")
+    return data.decode("cp1250" if _is_central(sample) else "cp1252", "replace")
+
+
+def _is_central(sample: bytes) -> bool:
+    """Whether the bytes make more sense as Polish or Czech than as French, German or Spanish."""
+    western = sum(letter in _WESTERN_LETTERS for letter in sample.decode("cp1252", "replace"))
+    central = sum(letter in _CENTRAL_LETTERS for letter in sample.decode("cp1250", "replace"))
+    return central > western
+
+
+def _is_japanese(sample: bytes, encoding: str) -> bool:
+    """Whether the bytes are good Japanese: a tenth of it is kana, which no other encoding makes of other text."""
+    try:
+        # The sample may end within a character.
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    letters = [letter for letter in text if letter > "\x7f"]
+    return sum("\u3041" <= letter <= "\u30ff" for letter in letters) > 0.1 * len(letters)

@@ -13,7 +13,8 @@ from rag.domain.errors import Permanent
 from rag.domain.text import clean, one_line, sensible_title
 from rag.domain.types import ParsedDocument
 
-_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*?(?:encoding=[\"']([\w.:-]{2,40})[\"'])?[^>]*\?>")
+_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
+_ENCODING = re.compile(r"\A\s*<\?xml[^>]*?encoding=[\"']([\w.:-]{2,40})[\"']")
 # A document type may name its definition, which is never fetched; what it declares in place is refused.
 _DECLARES = re.compile(r"<!ENTITY|<!DOCTYPE[^>\[]*\[", re.IGNORECASE)
 _REFUSED_DTD = "This XML file declares entities; it was not read."
@@ -105,8 +106,8 @@ class XmlParser(Parser):
 def _source(data: bytes) -> str:
     """The text of the file without its declaration, which is not always true."""
     head = data[:400].replace(b"\x00", b"").decode("latin-1").lstrip("\xef\xbb\xbf\xff\xfe")
-    found = _DECLARATION.match(head)
-    text = clean(decode(data, (found[1] or "") if found else ""))
+    found = _ENCODING.match(head)
+    text = clean(decode(data, found[1] if found else ""))
     return _DECLARATION.sub("", text, count=1).lstrip()
 
 
