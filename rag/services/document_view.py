@@ -20,6 +20,7 @@ from rag.models import Collection, Document, Extraction, IngestRun, Page, Revisi
 from rag.models.content import Chunk
 from rag.models.index import RunState
 from rag.models.library import DocumentQuerySet
+from rag.services import fields, validity
 from rag.services.imports import IN_WORK
 from rag.services.page_view import PDF
 
@@ -120,13 +121,22 @@ def counts(collection: Collection) -> dict[str, int]:
 
 
 def rows(documents: Iterable[Document]) -> list[dict[str, Any]]:
-    """What the table shows of each document, for one page of it."""
+    """What the table shows of each document of one collection, for one page of it."""
     documents = list(documents)
     revisions = {document.latest_id for document in documents if document.latest_id}
     # Of each revision the newest reading: later rows win.
     read = Extraction.objects.filter(revision__in=revisions).order_by("id").values_list("revision_id", "pages_in_all")
     pages: dict[int, int] = dict(read)
-    return [_row(document, pages) for document in documents]
+    standings = validity.standings(documents)
+    columns = fields.for_rows(documents[0].collection_id, standings) if documents else None
+    return [
+        _row(document, pages)
+        | {
+            "tags": validity.tags(standings[document.pk]),
+            "cells": columns.cells[document.pk] if columns is not None else (),
+        }
+        for document in documents
+    ]
 
 
 def _row(document: Document, pages: dict[int, int]) -> dict[str, Any]:

@@ -352,6 +352,11 @@ def of_document(document: Document) -> list[Value]:
     return [Value(field, values.get(field.pk, "")) for field in document.collection.fields.all()]
 
 
+def columns(collection_id: UUID) -> list[CollectionField]:
+    """The fields that are columns of the collection's table."""
+    return list(CollectionField.objects.filter(collection=collection_id)[:COLUMNS_MOST])
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The first fields of a collection and what each of some documents has in them."""
@@ -360,9 +365,9 @@ class Columns:
     cells: Mapping[UUID, Sequence[Value]]
 
 
-def for_rows(collection: Collection, documents: Iterable[UUID]) -> Columns:
+def for_rows(collection_id: UUID, documents: Iterable[UUID]) -> Columns:
     """What the table of documents shows of their fields: at most four columns, in two queries."""
-    fields = list(collection.fields.all()[:COLUMNS_MOST])
+    fields = columns(collection_id)
     ids = list(documents)
     rows = FieldValue.objects.filter(field__in=fields, document__in=ids).values_list("document_id", "field_id", "value")
     values = {(document, field): value for document, field, value in rows} if fields else {}

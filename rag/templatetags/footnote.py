@@ -19,6 +19,8 @@ SECTIONS = {
     **dict.fromkeys(("ask", "conversation", "conversation_delete", "answer"), "ask"),
     **dict.fromkeys(("collections", "collection", "collection_delete", "collection_act"), "collections"),
     **dict.fromkeys(("import", "uploads_waiting", "document", "document_delete", "page"), "collections"),
+    **dict.fromkeys(("reviews", "fields", "fields_set", "fields_csv", "field_delete"), "collections"),
+    **dict.fromkeys(("document_fields", "document_validity"), "collections"),
     **dict.fromkeys(("people", "user_create", "team_create"), "people"),
     "models": "models",
 }
@@ -126,6 +128,12 @@ def language(code: str) -> str:
         return _(str(get_language_info(code)["name"]))
     except KeyError:
         return code
+
+
+@register.filter
+def dated(facets: Iterable[Any]) -> bool:
+    """Whether one of these filters has a day to begin or to end with."""
+    return any(facet.since or facet.until for facet in facets)
 
 
 @register.filter

@@ -22,7 +22,7 @@ from rag.domain.errors import Permanent
 from rag.forms import CollectionForm, GrantForm
 from rag.models import Collection, Document
 from rag.models.index import RunState
-from rag.services import bulk, document_view, imports, library, progress, uploads
+from rag.services import bulk, document_view, fields, imports, library, progress, uploads, validity
 from rag.services.document_view import Listing
 
 
@@ -99,6 +99,7 @@ def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: ob
     context["summary"] = progress.sentence(progress.wave(found))
     # What changes from now on is told by the stream of events.
     context["events_url"] = reverse("collection_events", args=[found.pk]) + "?" + request.GET.urlencode()
+    context["upkeep"] = validity.upkeep(found)
     context["now"] = f"{timezone.now().timestamp():.3f}"
     if context["may_write"]:
         context |= _incoming(request, found)
@@ -121,6 +122,7 @@ def table(request: SignedIn, found: Collection) -> dict[str, Any]:
         "collection": found,
         "documents": documents,
         "listing": listing,
+        "own_columns": fields.columns(found.pk),
         "columns": {name: listing.sorted_by(name) for name in ("title", "size", "uploaded")},
         "previous_url": listing.address(page=documents.number - 1) if documents.has_previous() else "",
         "next_url": listing.address(page=documents.number + 1) if documents.has_next() else "",

@@ -18,7 +18,7 @@ from rag.access import Need, collection_for, document_for, may, revision_for
 from rag.domain.errors import RagError
 from rag.models import Batch, Document
 from rag.models.imports import Origin
-from rag.services import document_view, imports, ingest, library, uploads
+from rag.services import document_view, fields, imports, ingest, library, uploads, validity
 from rag.services.document_view import Listing
 from rag.services.library import Outcome
 from rag.services.uploads import Announced
@@ -74,6 +74,8 @@ def document(request: SignedIn, document_id: UUID) -> HttpResponse:
     events = reverse("collection_events", args=[found.collection_id])
     context = document_view.page(found) | {
         "may_write": may(request.user, found.collection, need=Need.WRITE),
+        "standing": validity.standing_panel(found),
+        "own_fields": fields.of_document(found),
         "events_url": f"{events}?document={found.pk}",
     }
     return render(request, "rag/document.html", context)

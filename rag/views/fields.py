@@ -145,7 +145,7 @@ def several(request: SignedIn, collection_id: UUID) -> HttpResponse:
 def _chosen(request: HttpRequest, found: Collection) -> list[Document]:
     """The ticked documents, of those that are in the collection."""
     ids = []
-    for text in request.POST.getlist("documents")[:DOCUMENTS_MOST]:
+    for text in request.POST.getlist("document")[:DOCUMENTS_MOST]:
         try:
             ids.append(UUID(text))
         except ValueError:

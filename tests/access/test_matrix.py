@@ -109,7 +109,7 @@ class World:
             "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
             "fields": {"label": "Matter", "kind": "text", "source": "folder:1"},
             "field": {f"field{self.own_field.pk}-label": "Customer"},
-            "fields_set": {"documents": [str(self.document.pk)]},
+            "fields_set": {"document": [str(self.document.pk)]},
             "fields_csv": {"file": ContentFile(b"path,Client\nhours.pdf,Meyer\n", name="fields.csv")},
             "document_fields": {"v.client": "Meyer"},
             "document_validity": {"review_by": "2030-01-31"},

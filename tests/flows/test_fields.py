@@ -126,7 +126,7 @@ def test_rows_show_four_columns_in_two_queries(
     documents = [stored(policies, f"{number}.md", "Words.") for number in range(5)]
     fields.set_values(alice, documents, {made[0]: "Meyer"})
     with django_assert_num_queries(2):  # type: ignore[attr-defined]  # a context manager
-        columns = fields.for_rows(policies, [document.pk for document in documents])
+        columns = fields.for_rows(policies.pk, [document.pk for document in documents])
     assert len(columns.fields) == 4
     assert [each.text for each in columns.cells[documents[0].pk]] == ["Meyer", "", "", ""]
 
@@ -372,9 +372,9 @@ def test_several_documents_get_the_ticked_fields_alone(
     fields.set_values(alice, documents, {matter: "Estate"})
     browser, address = as_user(alice), reverse("fields_set", args=[policies.pk])
     ids = [str(each.pk) for each in [*documents[:2], foreign]] + ["nonsense"]
-    page = browser.post(address, {"documents": ids})
+    page = browser.post(address, {"document": ids})
     assert "Of 2 documents" in page.content.decode()
-    browser.post(address, {"documents": ids, "apply": "1", "set.v.client": "on", "v.client": "Meyer", "v.matter": ""})
+    browser.post(address, {"document": ids, "apply": "1", "set.v.client": "on", "v.client": "Meyer", "v.matter": ""})
     assert [value(each, "Client") for each in documents] == ["Meyer", "Meyer", ""]
     assert [value(each, "Matter") for each in documents] == ["Estate"] * 3
     assert not FieldValue.objects.filter(document=foreign).exists()
