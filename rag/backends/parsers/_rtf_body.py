@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 
+from rag.backends.parsers.rtf import rtf_text
 from rag.domain.errors import Permanent
 
 _MOST_BYTES = 64 * 1024 * 1024
@@ -70,6 +71,4 @@ def _codes(data: bytes) -> Iterator[bytes | tuple[int, int]]:
 
 def text_of(data: bytes) -> str:
     """The plain text of a packed body; raises `Permanent` for what is none."""
-    from striprtf.striprtf import rtf_to_text
-
-    return str(rtf_to_text(unpacked(data).decode("latin-1"), errors="replace"))
+    return rtf_text(unpacked(data))

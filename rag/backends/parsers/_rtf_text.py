@@ -1,5 +1,6 @@
 """The characters of rich text: code pages by font, escapes of every kind, and the words that stand for signs."""
 
+import codecs
 import re
 from collections.abc import Iterator
 
@@ -41,7 +42,7 @@ def code_page(number: int) -> str:
     names = {932: "cp932", 936: "gbk", 949: "cp949", 950: "cp950", 1361: "johab", 65001: "utf-8", 10000: "mac_roman"}
     name = names.get(number, f"cp{number}")
     try:
-        b"".decode(name)
+        codecs.lookup(name)
     except LookupError:
         return "cp1252"
     return name

@@ -67,10 +67,10 @@ class RtfParser(Parser):
 
 
 def rtf_text(data: bytes) -> str:
-    """The text of rich text that is not a file of its own; raises `Permanent` where there is none."""
+    """The text of rich text that is not a file of its own, such as a mail's body; `Permanent` for hopeless nesting."""
     reading = _Reading()
     reading.run(data)
-    return reading.page().text
+    return reading.body.writer.page().text
 
 
 class _Flow:
