@@ -1,11 +1,13 @@
 """What every parser promises, and what each format needs; real files from `shared/` beside the checkout where it is there."""
 
+import contextlib
 import gzip
 import importlib
 import json
 import re
 import subprocess
 import sys
+import tempfile
 import unicodedata
 import zipfile
 from abc import abstractmethod
@@ -600,18 +602,32 @@ def real_files(*folders: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["file"].split("/")[0] in folders and Path(row["file"]).suffix in suffixes()]
 
 
+def all_text(sandbox: Sandbox, path: Path, name: str, folder: Path) -> str:
+    """The letters of a file and of the files inside it."""
+    inside = Path(tempfile.mkdtemp(dir=folder))
+    document = sandbox.parse(path, name=name, seconds=60, memory=MEMORY, attachments=inside)
+    if document.pages:
+        check_promises(document)
+    texts = [text_of(document)]
+    for attachment in document.attachments:
+        with contextlib.suppress(Permanent):
+            texts.append(all_text(sandbox, attachment.file, attachment.path, folder))
+    return letters("\n".join(texts))
+
+
 @needs_files
-def test_real_documents_hold_the_text_that_they_show(sandbox: Sandbox) -> None:
+def test_real_documents_hold_the_text_that_they_show(sandbox: Sandbox, tmp_path: Path) -> None:
     found, missed = 0, []
-    for row in real_files("pdf", "docx", "html", "text", "contracts", "parity", "malformed", "encrypted"):
+    folders = ("pdf", "docx", "html", "text", "contracts", "parity", "malformed", "encrypted", "odf")
+    for row in real_files(*folders, "xlsx", "email", "epub", "xml", "archives"):
         path = FILES / row["file"]
+        if path.suffix in (".doc", ".ppt"):
+            continue  # converted first, where that is installed
         try:
-            document = sandbox.parse(path, name=path.name, seconds=60, memory=MEMORY)
+            text = all_text(sandbox, path, path.name, tmp_path)
         except Permanent as error:
             assert row["password"] or not row["must_contain"], (row["file"], error.message)
             continue
-        check_promises(document)
-        text = letters(text_of(document))
         for snippet in row["must_contain"]:
             found += letters(snippet) in text
             if letters(snippet) not in text:
@@ -663,7 +679,8 @@ def hostile_files(folder: Path) -> Iterator[Path]:
             unpacked = folder / path.stem
             unpacked.write_bytes(gzip.decompress(path.read_bytes()))
             yield unpacked
-        elif path.suffix in suffixes() and path.name != "README.md":
+        # The list of files and the questions about them name the canaries.
+        elif path.suffix in suffixes() and path.name != "README.md" and path.suffix != ".jsonl":
             yield path
 
 
@@ -679,7 +696,8 @@ def test_hostile_files_give_text_or_a_sentence_and_nothing_hidden(sandbox: Sandb
             assert isinstance(error, Permanent), path
             assert "longer than" not in message, path
         else:
-            check_promises(document)
+            if document.pages or path.suffix != ".zip":
+                check_promises(document)
             message, text = document.title, text_of(document)
         assert host not in text + message, path
         assert not [canary for canary in hidden if canary in text], path

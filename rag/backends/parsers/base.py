@@ -34,7 +34,16 @@ class Work:
 
 
 class Parser(ABC):
-    """Reads one family of media types, holding no state, in a limited child process without network."""
+    """Reads one family of media types, holding no state, in a limited child process without network.
+
+    A parser imports its library when it parses, so that finding the parsers is cheap. It reads `path` and nothing else,
+    writes no file, follows no link, resolves no entity, and measures what it unpacks before it does. Its text is clean
+    (`rag.domain.text`), and its offsets count in that text.
+
+    What it could not read it says: a page with `gap`, UNREAD where its content is missing; a sentence in `warnings` for
+    what the user should know and cannot see on a page; `Permanent` when there is nothing to show at all. A file that
+    holds other files and no text of its own is read well with no page at all.
+    """
 
     name: ClassVar[str]  # provenance, "pdf/1": raise the number when the same bytes would give other text
     media_types: ClassVar[frozenset[str]]
