@@ -36,9 +36,11 @@ _PRELOADED = (
     "charset_normalizer",
     "lxml.etree",
     "markdown_it",
+    "olefile",
     "PIL.Image",
     "PIL.PngImagePlugin",
     "pypdfium2",
+    "python_calamine",
     "zipfile",
 )
 _JOB_LIMIT = 1024 * 1024  # bytes of a job's description: the numbers of 20,000 pages fit

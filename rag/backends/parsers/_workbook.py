@@ -30,7 +30,7 @@ class Workbook:
 
 
 class Count:
-    """Counts the cells of a workbook; raises `Permanent` above the most that are read."""
+    """Counts the cells of a file; raises `Permanent` above the most that are read."""
 
     def __init__(self) -> None:
         self._cells = 0
@@ -38,6 +38,4 @@ class Count:
     def add(self, cells: int) -> None:
         self._cells += cells
         if self._cells > MOST_CELLS:
-            raise Permanent(
-                "This workbook has more than 2 million filled cells; split it, or save the part that matters."
-            )
+            raise Permanent("This file has more than 2 million filled cells; split it, or save the part that matters.")

@@ -57,12 +57,10 @@ def _rows(lines: list[str], delimiter: str) -> list[Row]:
             rows = _parsed(lines, delimiter, quoted=False)
         except csv.Error:
             raise Permanent("This table has a cell that is far too long to be one.") from None
-    count = Count()
     numbered: list[Row] = []
     for row in rows:
         cells = {column: cell for column, cell in enumerate(row) if cell}
         if cells:
-            count.add(len(cells))
             # Numbered without gaps: an empty line in such a file ends no table.
             numbered.append((len(numbered) + 1, cells))
     return numbered
@@ -72,8 +70,15 @@ def _parsed(lines: list[str], delimiter: str, *, quoted: bool = True) -> list[li
     csv.field_size_limit(_LONGEST_FIELD)
     source = (line + "\n" for line in lines)
     if quoted:
-        return list(csv.reader(source, delimiter=delimiter, skipinitialspace=True))
-    return list(csv.reader(source, delimiter=delimiter, skipinitialspace=True, quoting=csv.QUOTE_NONE))
+        reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True)
+    else:
+        reader = csv.reader(source, delimiter=delimiter, skipinitialspace=True, quoting=csv.QUOTE_NONE)
+    count = Count()
+    rows = []
+    for row in reader:
+        count.add(len(row))
+        rows.append(row)
+    return rows
 
 
 def _delimiter(lines: list[str]) -> str:
