@@ -73,7 +73,7 @@ def convert(path: Path, *, name: str, seconds: float, memory: int, folder: Path,
     command = [sys.executable, "-m", "rag.backends.convert_child", program, str(path.resolve()), str(target)]
     command += [str(math.ceil(seconds) + 1), str(memory)]
     last = time.monotonic() + seconds
-    # The first start in a new home only makes that ready, then wants another.
+    # The first start in a new home may only make that ready, and want another.
     for _ in range(2):
         ending = _run(command, password=password, seconds=last - time.monotonic())
         _remove_sockets(target)

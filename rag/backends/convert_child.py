@@ -128,6 +128,10 @@ def _become(program: str, document: Path, target: Path) -> None:
         (home / "user").mkdir(parents=True)
         (home / "tmp").mkdir()
         (home / "user" / "registrymodifications.xcu").write_text(_settings())
+        if build := _build(program):
+            # A home without the mark of this very build costs a second start.
+            (home / "user" / "extensions").mkdir()
+            (home / "user" / "extensions" / "buildid").write_text(build)
     environment = {
         "HOME": str(home),
         "TMPDIR": str(home / "tmp"),
@@ -146,6 +150,13 @@ def _become(program: str, document: Path, target: Path) -> None:
     command += ["--convert-to", _FILTERS[target.suffix], "--outdir", str(target.parent), str(document)]
     os.chdir(home)
     os.execve(program, command, environment)  # noqa: S606  (that is what this process is for)
+
+
+def _build(program: str) -> str:
+    """What LibreOffice calls its build, "" where it does not say so."""
+    versions = Path(program).resolve().parent / "versionrc"
+    lines = versions.read_text(errors="replace").splitlines() if versions.is_file() else []
+    return next((line.removeprefix("buildid=") for line in lines if line.startswith("buildid=")), "")
 
 
 def _settings() -> str:
