@@ -219,7 +219,7 @@
     },
 
     async run(transfer) {
-      transfer.state = "sending";
+      Object.assign(transfer, { state: "sending", text: fill(texts.uploading, 0) });
       this.running += 1;
       try {
         const outcome = await transfer.send();

@@ -19,9 +19,9 @@ from rag.domain.events import Checked
 from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, locate
 from rag.domain.types import Message, Role, Source
-from rag.models import Answer, AnswerSource, Page, Sentence
+from rag.models import Answer, AnswerSource, Conversation, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import answer_standing, validity
+from rag.services import answer_standing, document_view, validity
 from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
@@ -98,6 +98,8 @@ class AnswerView:
     timings: Mapping[str, float] = field(default_factory=dict)
     filters: Sequence[str] = ()  # "client = Meyer"
     warnings: Sequence[Tag] = ()  # what of its cited sources does not hold, or not any more
+    unread: str = ""  # what of the collections asked was not read, and so cannot be in it
+    unread_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     texts = _readable_texts(sources, reader)
     standings = validity.standings(source.document for source in sources if source.document is not None)
     filters = answer_standing.filters(answers, reader)
+    unread = _unread(answers, reader)
     sentences = list(
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
@@ -185,8 +188,24 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
         given = feedback.get(answer.pk)
         view = _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
         view = _with_standing(view, answer, own, standings)
-        views.append(replace(view, filters=filters.get(answer.pk, ())))
+        note, url = unread[answer.conversation_id]
+        views.append(replace(view, filters=filters.get(answer.pk, ()), unread=note, unread_url=url))
     return views
+
+
+def _unread(answers: Sequence[Answer], reader: User) -> dict[UUID, tuple[str, str]]:
+    """For each conversation, what was not read in its collections as far as the reader may read them, and where that is shown."""
+    asked = {answer.conversation_id: set[UUID]() for answer in answers}
+    links = Conversation.collections.through.objects.filter(conversation__in=asked)
+    for conversation, collection in links.values_list("conversation", "collection"):
+        asked[conversation].add(collection)
+    counts = document_view.incomplete(reader, set[UUID]().union(*asked.values()))
+    found = {}
+    for conversation, collections in asked.items():
+        those = [collection for collection in collections if collection in counts]
+        url = f"{reverse('collection', args=those)}?state=gaps" if len(those) == 1 else ""
+        found[conversation] = document_view.unread_note(sum(counts[each] for each in those)), url
+    return found
 
 
 def _with_standing(

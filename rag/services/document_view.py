@@ -322,11 +322,14 @@ def newest_readings(revisions: Iterable[int]) -> list[Extraction]:
     return list({extraction.revision_id: extraction for extraction in found}.values())
 
 
-def unread_note(reader: User, collections: Iterable[UUID]) -> str:
-    """ "2 documents here have unread pages.", of what this person may read in these collections; "" when all was read."""
+def incomplete(reader: User, collections: Iterable[UUID]) -> dict[UUID, int]:
+    """How many documents with unread pages this person may read in each of these collections; none where all was read."""
     readable = Document.objects.usable_by(principal_of(reader), role=Need.READ)
-    count = readable.filter(collection__in=list(collections), current__run__gaps__gt=0).count()
-    if not count:
-        return ""
+    gaps = readable.filter(collection__in=list(collections), current__run__gaps__gt=0)
+    return dict(gaps.order_by().values_list("collection").annotate(count=Count("pk")))
+
+
+def unread_note(count: int) -> str:
+    """ "2 documents here have unread pages."; "" when all was read."""
     sentence = ngettext("%d document here has unread pages.", "%d documents here have unread pages.", count)
-    return sentence % count
+    return sentence % count if count else ""
