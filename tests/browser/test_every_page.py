@@ -16,7 +16,8 @@ from tests.installed import Installed, Person
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
-NO_PAGES = {"health_live", "health_ready", "answer_stream", "original", "page_picture"}  # for programs, or no HTML
+# For programs, or no HTML; and the page that asks before any deletion, which needs a field here.
+NO_PAGES = {"health_live", "health_ready", "answer_stream", "original", "page_picture", "fields_csv", "field_delete"}
 SIGNED_OUT = {"account_login"}
 # From the smallest phone that is sold to a wide screen.
 WINDOWS = (*LOOKS[:3], Look("phone dark", width=320, height=640, scheme="dark"), Look("tablet", width=820, height=1180))
@@ -42,7 +43,11 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
         "answer": reverse("answer", args=[answer]),
         "collection": reverse("collection", args=[collection]),
         "collection_delete": reverse("collection_delete", args=[collection]),
+        "reviews": reverse("reviews", args=[collection]),
+        "fields": reverse("fields", args=[collection]),
         "document": reverse("document", args=[cited[2]]),
+        "document_fields": reverse("document_fields", args=[cited[2]]),
+        "document_validity": reverse("document_validity", args=[cited[2]]),
         "document_delete": reverse("document_delete", args=[cited[2]]),
         "page": cited[1].replace("&amp;", "&"),
     }
