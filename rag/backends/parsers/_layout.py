@@ -1,22 +1,36 @@
-"""From the words of a page, as a PDF draws them, to text with lines, blocks and boxes. Points, y downwards."""
+"""From the lines of a page, as a PDF draws them, to text with blocks, tables and boxes. Points, y downwards."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
+
+import numpy as np
 
 from rag.domain.types import Box
 
+CELL = " | "  # between the cells of a table's row
 _SENTENCE_END = re.compile(r"[.:;?!。:;][\"'”’)\]]?$")
 _MARKER = re.compile(
     r"[•●▪■◦‣·–—*-]$|\(?(\d{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,6})[.)]$|\d{1,2}(\.\d{1,3}){1,4}\.?$|(?i:article|section)$"
 )
 
 
-@dataclass(slots=True)
-class Word:
+class Style(NamedTuple):
+    """How letters look. `turn` is where they run: 0 to the right, 90 down, 180 left, 270 up the page, -1 aslant."""
+
+    size: float  # of the font as drawn, in points; 0 where unknown
+    bold: bool = False
+    turn: int = 0
+    invisible: bool = False  # neither filled nor stroked
+    faded: bool = False  # wholly transparent
+    colour: tuple[int, int, int] | None = None
+
+
+class Word(NamedTuple):
     """What stands between two blanks. `glued` to the word before: no blank parts them (Chinese, Japanese, Korean)."""
 
     text: str
@@ -27,13 +41,40 @@ class Word:
     size: float
     bold: bool = False
     glued: bool = False
-    new_line: bool = False  # the PDF moves to another line before it
     hyphened: bool = False  # ends its line in a hyphen that parts a word
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Line:
+    """Words that follow each other on one line. `row` is the line of the file they are from: parts of one have the same."""
+
     words: list[Word]
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    row: int = -1
+    aside: bool = False  # runs in another direction than the page
+    apart: bool = False  # added to the page: in a block with its like alone
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    @property
+    def size(self) -> float:
+        return max([word.size for word in self.words])
+
+    @property
+    def text(self) -> str:
+        return " ".join([word.text for word in self.words])
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """Rows of cells; a cell is the words in it."""
+
+    rows: list[list[list[Word]]]
     x0: float
     y0: float
     x1: float
@@ -43,9 +84,8 @@ class Line:
     def height(self) -> float:
         return self.y1 - self.y0
 
-    @property
-    def size(self) -> float:
-        return max(word.size for word in self.words)
+
+Item = Line | Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +103,7 @@ class Laid:
     """The page's text with its boxes (fractions of the page) and the blocks that look like headings."""
 
     text: str
-    boxes: tuple[Box, ...]
+    boxes: tuple[Box, ...] = ()
     candidates: list[Candidate] = field(default_factory=list)
 
 
@@ -73,18 +113,35 @@ class Vocabulary:
     _MOST = 200_000
 
     def __init__(self) -> None:
+        self._seen: set[str] = set()
         self._words: set[str] = set()
-        self.sizes: Counter[float] = Counter()  # letters by size, for finding the size of the body
+        self._sizes: Counter[float] = Counter()  # letters by size
         self.bold_letters = 0
 
-    def learn(self, words: Iterable[Word]) -> None:
+    def learn(self, lines: Iterable[Line]) -> None:
         parted = False
-        for word in words:
-            self.sizes[round(word.size * 2) / 2] += len(word.text)
-            self.bold_letters += len(word.text) if word.bold else 0
-            if not (parted or word.hyphened) and len(self._words) < self._MOST:
-                self._words.add(_bare(word.text))
-            parted = word.hyphened
+        new: set[str] = set()
+        sizes = self._sizes
+        for line in lines:
+            for word in line.words:
+                sizes[word.size] += len(word.text)
+                if word.bold:
+                    self.bold_letters += len(word.text)
+                if not (parted or word.hyphened):
+                    new.add(word.text)
+                parted = word.hyphened
+        new -= self._seen
+        if len(self._seen) < self._MOST:
+            self._seen |= new
+            self._words.update(map(_bare, new))
+
+    @property
+    def sizes(self) -> Counter[float]:
+        """Letters by size, to half a point."""
+        rounded: Counter[float] = Counter()
+        for size, letters in self._sizes.items():
+            rounded[round(size * 2) / 2] += letters
+        return rounded
 
     def joins(self, first: str, second: str) -> bool:
         """Whether `first` (without its hyphen) and `second` make one word, seen whole elsewhere and never hyphened."""
@@ -96,98 +153,172 @@ def _bare(text: str) -> str:
     return text.casefold().strip(".,;:!?()[]{}\"'“”‘’«»")
 
 
-def lay_out(words: Sequence[Word], *, width: float, height: float, vocabulary: Vocabulary) -> Laid:
-    """The words in their order as text: a line each, a blank line between blocks, halves of a parted word joined."""
-    texts: list[str] = []
-    boxes: list[Box] = []
+class Writer:
+    """Puts text together piece by piece and keeps where each word stands."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.pieces: list[str] = []
+        self.length = 0
+        self.words: list[Word] = []
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def write(self, text: str) -> None:
+        self.pieces.append(text)
+        self.length += len(text)
+
+    def lines(self, lines: Sequence[Sequence[Word]], separator: str = "\n") -> None:
+        """Lines with `separator` between them; the halves of a word parted at a line's end are joined if it is known."""
+        pieces, starts, ends = self.pieces, self.starts, self.ends
+        place = self.length
+        last = len(lines) - 1
+        for number, line in enumerate(lines):
+            between = ""
+            for word in line:
+                if between:
+                    if not word.glued:
+                        pieces.append(between)
+                        place += 1
+                    text = word.text
+                else:
+                    between = " "
+                    text = word.text
+                if word.hyphened and number < last and word is line[-1]:
+                    half = text.rstrip("-")
+                    if half and self.vocabulary.joins(half, lines[number + 1][0].text):
+                        text = half
+                        between = ""
+                pieces.append(text)
+                starts.append(place)
+                place += len(text)
+                ends.append(place)
+            self.words += line
+            if number < last and between:
+                pieces.append(separator)
+                place += len(separator)
+        self.length = place
+
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    def boxes(self, width: float, height: float, back: Callable[[np.ndarray], np.ndarray] | None) -> tuple[Box, ...]:
+        """A box for each word written; `back` leads from where the words were laid out to the page as shown."""
+        if not self.words:
+            return ()
+        edges = np.array([word[1:5] for word in self.words])
+        if back is not None:
+            edges = back(edges)
+        edges = np.clip(edges / (width, height, width, height), 0.0, 1.0)
+        return tuple(map(Box, self.starts, self.ends, *edges.T.tolist()))
+
+
+def blocks(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """The items in their order by blocks: paragraphs of lines, and tables."""
+    pitch = usual_pitch([item for item in items if isinstance(item, Line)])
+    block: list[Item] = []
+    for item in items:
+        if block and _begins_block(block[-1], item, pitch):
+            yield block
+            block = []
+        block.append(item)
+    if block:
+        yield block
+
+
+def lay_out(
+    items: Sequence[Item],
+    *,
+    width: float,
+    height: float,
+    vocabulary: Vocabulary,
+    back: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Laid:
+    """The items in their order as text: a line each, a blank line between blocks, a table's row on one line.
+
+    `width` and `height` are those of the page that the boxes are fractions of.
+    """
+    writer = Writer(vocabulary)
     candidates: list[Candidate] = []
-    start = 0
-    for block in _blocks(list(_lines(words))):
-        text, places = _block_text(block, vocabulary)
-        inside = [word for line in block for word in line.words]
-        boxes += (
-            Box(
-                start + place,
-                start + place + length,
-                _fraction(word.x0, width),
-                _fraction(word.y0, height),
-                _fraction(word.x1, width),
-                _fraction(word.y1, height),
-            )
-            for word, (place, length) in zip(inside, places, strict=True)
-        )
-        if len(block) <= 3 and len(text) <= 150:
-            size, bold = min(word.size for word in inside), all(word.bold for word in inside)
-            candidates.append(Candidate(start, text, size, bold))
-        texts.append(text)
-        start += len(text) + 2
-    return Laid("\n\n".join(texts), tuple(boxes), candidates)
-
-
-def _block_text(block: Sequence[Line], vocabulary: Vocabulary) -> tuple[str, list[tuple[int, int]]]:
-    """The block's text, and where in it each word stands: (place, length)."""
-    pieces: list[str] = []
-    places: list[tuple[int, int]] = []
-    length = 0
-    between = ""
-    following = [line.words[0].text for line in block[1:]] + [""]
-    for line, next_word in zip(block, following, strict=True):
-        for index, word in enumerate(line.words):
-            if index:
-                between = "" if word.glued else " "
-            half = word.text.rstrip("-") if word.hyphened and index + 1 == len(line.words) else ""
-            joined = bool(half and next_word) and vocabulary.joins(half, next_word)
-            text = half if joined else word.text
-            pieces += (between, text)
-            places.append((length + len(between), len(text)))
-            length += len(between) + len(text)
-            between = "" if joined else "\n"
-    return "".join(pieces), places
-
-
-def _fraction(value: float, whole: float) -> float:
-    return min(1.0, max(0.0, value / whole))
-
-
-def _lines(words: Sequence[Word]) -> Iterator[Line]:
-    line: Line | None = None
-    for word in words:
-        if line is not None and (not word.new_line or _continues(line, word)):
-            line.words.append(word)
-            line.x0, line.y0 = min(line.x0, word.x0), min(line.y0, word.y0)
-            line.x1, line.y1 = max(line.x1, word.x1), max(line.y1, word.y1)
+    for block in blocks(items):
+        if writer.length:
+            writer.write("\n\n")
+        start = writer.length
+        first = block[0]
+        if isinstance(first, Table):
+            _write_table(writer, first)
             continue
-        if line is not None:
+        piece = len(writer.pieces)
+        lines = [item.words for item in block if isinstance(item, Line)]
+        writer.lines(lines)
+        if not (isinstance(first, Line) and first.apart) and len(block) <= 3 and writer.length - start <= 150:
+            inside = [word for line in lines for word in line]
+            size, bold = min([word.size for word in inside]), all(word.bold for word in inside)
+            candidates.append(Candidate(start, "".join(writer.pieces[piece:]), size, bold))
+    return Laid(writer.text(), writer.boxes(width, height, back), candidates)
+
+
+def _write_table(writer: Writer, table: Table) -> None:
+    for number, row in enumerate(table.rows):
+        if number:
+            writer.write("\n")
+        for column, cell in enumerate(row):
+            if column:
+                writer.write(CELL)
+            if cell:
+                writer.lines(list(_cell_lines(cell)), " ")
+
+
+def _cell_lines(cell: Sequence[Word]) -> Iterator[list[Word]]:
+    """A cell's words, cut after each hyphen that parts a word."""
+    line: list[Word] = []
+    for word in cell:
+        line.append(word)
+        if word.hyphened:
             yield line
-        line = Line([word], word.x0, word.y0, word.x1, word.y1)
-    if line is not None:
+            line = []
+    if line:
         yield line
 
 
-def _continues(line: Line, word: Word) -> bool:
-    """Whether `word` goes on to the right on `line`: after a raised sign, PDFs often "move" to the same line."""
-    if line.words[-1].hyphened:
+def line_of(words: list[Word], row: int = -1) -> Line:
+    """A line of these words."""
+    return Line(
+        words,
+        min([word.x0 for word in words]),
+        min([word.y0 for word in words]),
+        max([word.x1 for word in words]),
+        max([word.y1 for word in words]),
+        row,
+    )
+
+
+def joined(lines: Iterable[Line]) -> list[Line]:
+    """The lines, those made one that follow each other on the same row of the page without a wide gap."""
+    result: list[Line] = []
+    for line in lines:
+        above = result[-1] if result else None
+        if above is None or above.apart or line.apart or above.aside != line.aside or not _continues(above, line):
+            result.append(line)
+            continue
+        above.words = above.words + line.words
+        above.x0, above.y0 = min(above.x0, line.x0), min(above.y0, line.y0)
+        above.x1, above.y1 = max(above.x1, line.x1), max(above.y1, line.y1)
+    return result
+
+
+def _continues(line: Line, following: Line) -> bool:
+    """Whether `following` goes on to the right on `line`: after a raised sign, PDFs often "move" to the same line."""
+    last, word = line.words[-1], following.words[0]
+    if last.hyphened:
         return False
-    last = line.words[-1]
     overlap = min(line.y1, word.y1) - max(line.y0, word.y0)
     return overlap >= 0.5 * min(line.height, word.y1 - word.y0) and -0.3 * word.size <= word.x0 - line.x1 <= 1.5 * max(
         word.size, last.size
     )
 
 
-def _blocks(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    pitch = _usual_pitch(lines)
-    block: list[Line] = []
-    for line in lines:
-        if block and _begins_block(block[-1], line, pitch):
-            yield block
-            block = []
-        block.append(line)
-    if block:
-        yield block
-
-
-def _usual_pitch(lines: Sequence[Line]) -> float:
+def usual_pitch(lines: Sequence[Line]) -> float:
     """How many line heights usually lie between the tops of two lines that follow each other."""
     steps = [
         (below.y0 - above.y0) / above.height
@@ -198,7 +329,11 @@ def _usual_pitch(lines: Sequence[Line]) -> float:
     return median(sorted(steps)[: len(steps) // 2 + 1]) if steps else 1.2
 
 
-def _begins_block(above: Line, line: Line, pitch: float) -> bool:
+def _begins_block(above: Item, line: Item, pitch: float) -> bool:
+    if isinstance(above, Table) or isinstance(line, Table) or above.apart != line.apart or above.aside != line.aside:
+        return True
+    if above.apart:
+        return False
     step = line.y0 - above.y0
     usual = pitch * max(above.height, line.height)
     if step < -0.5 * line.height or step > 1.3 * usual + 0.5:
@@ -217,8 +352,9 @@ def _begins_block(above: Line, line: Line, pitch: float) -> bool:
 def _heading_above(heading: Line, text: Line) -> bool:
     """Whether `heading` is short and all bold while `text` is not bold: two blocks, though no gap parts them."""
     return (
-        all(word.bold for word in heading.words)
+        heading.words[0].bold
         and len(heading.words) <= 12
+        and all(word.bold for word in heading.words)
         and not any(word.bold for word in text.words)
         and not heading.words[0].text[0].islower()
     )
