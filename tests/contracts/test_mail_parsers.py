@@ -223,7 +223,8 @@ def test_a_folder_of_too_many_mails_says_which_were_taken(tmp_path: Path, monkey
     mails = b"".join(b"From a Sat May  4 10:30:00 2024\nSubject: %d\n\nx\n\n" % n for n in range(5))
     document, files = with_files(saved(tmp_path / "a.mbox", mails))
     assert len(files) == 2
-    assert document.warnings[0].startswith("The first 2 of its 5 mails were taken")
+    assert document.pages[0].gap.startswith("The first 2 of its 5 mails were taken")
+    assert document.warnings == (document.pages[0].gap,)
 
 
 # --- Outlook

@@ -21,7 +21,7 @@ from rag.backends.parsers.html import decode_page, read_page
 from rag.backends.parsers.text import decode
 from rag.domain.errors import Permanent
 from rag.domain.text import one_line
-from rag.domain.types import ParsedDocument
+from rag.domain.types import Page, ParsedDocument, Reading
 
 _MOST_BYTES = 256 * 1024 * 1024  # of one mail
 _MOST_PARTS = 2_000
@@ -109,8 +109,10 @@ class MboxParser(Parser):
         if not all_mails:
             raise Permanent("This mail folder holds no mails.")
         work.progress(taken, taken)
-        said = f"The first {taken:,} of its {all_mails:,} mails were taken; split the folder to have the others read."
-        return ParsedDocument("", (), self.name, (said,) if all_mails > taken else ())
+        if all_mails == taken:
+            return ParsedDocument("", (), self.name)
+        gap = f"The first {taken:,} of its {all_mails:,} mails were taken; split the folder to have the others read."
+        return ParsedDocument("", (Page(None, "", reading=Reading.UNREAD, gap=gap),), self.name, (gap,))
 
 
 class WebArchiveParser(Parser):
