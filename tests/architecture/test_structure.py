@@ -110,6 +110,7 @@ def test_nothing_in_the_product_names_a_host_to_fetch_from() -> None:
         "purl.org",
         "example.org",
         "ns.adobe.com",
+        "openoffice.org/2001/registry",  # an XML vocabulary
         "://{",
     )
     for folder, pattern in (("core", "*.py"), ("rag", "*.py"), ("templates", "*.html"), ("static", "*.[jc]s*")):
