@@ -207,7 +207,7 @@ def test_several_jobs_run_at_once(sandbox: Sandbox, pdf: Path) -> None:
 
 def test_a_wrong_name_and_a_missing_file_have_their_sentences(sandbox: Sandbox, pdf: Path) -> None:
     with pytest.raises(Permanent, match=r"cannot be read\. These can"):
-        sandbox.parse(pdf, name="two.exe", seconds=5, memory=MEMORY)
+        sandbox.parse(pdf, name="two.bin", seconds=5, memory=MEMORY)
     with pytest.raises(Permanent, match="it holds a PDF"):
         sandbox.parse(pdf, name="two.txt", seconds=5, memory=MEMORY)
     with pytest.raises(Permanent, match="missing"):
