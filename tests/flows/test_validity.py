@@ -14,9 +14,10 @@ from rag.access import scope_for_all
 from rag.domain.errors import Permanent
 from rag.domain.types import Source
 from rag.models import Answer, AnswerSource, Collection, Conversation, Document
-from rag.services import answer_view, answering, library, retrieve, validity
+from rag.services import answer_view, answering, indexing, library, retrieve, validity
 from rag.services.validity import Suggestion
 from tests.access.test_isolation import stored
+from tests.flows.test_one_question import answered as asked_and_answered
 
 SignIn = Callable[[User | None], Client]
 QUESTION = "How soon are antibiotics given in sepsis?"
@@ -203,6 +204,15 @@ def test_sources_that_disagree_show_their_days(
     assert "March 1, 2020" in view.warnings[0].text
     library.delete_document(alice, old)
     assert answer_view.view_of(Answer.objects.get(), bob).warnings == [], "nothing is said of what is hidden"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_finds_out_that_its_sources_disagree(
+    alice: User, policies: Collection, pair: tuple[Document, Document]
+) -> None:
+    indexing.sync(policies.pk)
+    answer = asked_and_answered(alice, policies, QUESTION)
+    assert [sorted(each) for each in answer.conflicts] == [[1, 2]]
 
 
 # --- Names that look like versions
