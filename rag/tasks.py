@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from celery import Task, current_app, shared_task
 from django.db import transaction
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import OperationalError
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +90,13 @@ def upkeep() -> None:
 
 
 def waiting(queue: str) -> int:
-    """How many messages wait in a queue; 0 when it does not exist yet."""
+    """How many messages wait in a queue. Raises OperationalError when Redis does not answer.
+
+    Redis is asked itself: kombu 5.7 forgets the key prefix where it looks whether a queue exists, and says that none does.
+    """
     with current_app.connection_for_write() as connection:
         try:
             channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except ChannelError:
-            return 0
+            return int(channel.client.llen(queue))
+        except connection.connection_errors as error:
+            raise OperationalError(str(error)) from error
