@@ -4,6 +4,7 @@ Why one thread: everything happens in `tick()`, which reads what the children wr
 Children get sessions of their own, so Ctrl-C reaches `up` alone and it decides the order in which they stop.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -166,7 +167,9 @@ class Supervisor:
             self.say(f"{child.program.name}: more errors are in {self.logs / child.program.name}.log")
 
     def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> None:
-        """Reads the rest of a dead child's output and decides when it starts again."""
+        """Reads the rest of a dead child's output and decides when it starts again; what it had started itself ends with it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left, most of the time
+            os.killpg(process.pid, signal.SIGKILL)
         while self._read(child):
             continue
         self._close(child)  # a grandchild may still hold the other end

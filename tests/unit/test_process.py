@@ -99,6 +99,18 @@ def test_a_killed_child_that_ran_long_starts_again_at_once(
     assert said[0].startswith("child was ended by SIGKILL; starting it again now")
 
 
+def test_a_killed_child_leaves_nobody_behind(supervisor: Supervisor, tmp_path: Path) -> None:
+    grandchild = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    supervisor.start(program(f"import subprocess, sys, time; print({grandchild}.pid, flush=True); time.sleep(60)"))
+    log = tmp_path / "child.log"
+    until(supervisor, lambda: log.read_text().count("\n") == 1)
+    child = supervisor.children["child"].process
+    assert child is not None
+    child.kill()
+    until(supervisor, lambda: supervisor.children["child"].failures == 1)
+    assert _gone(int(log.read_text().split()[0]))
+
+
 def test_those_named_first_stop_before_the_others(tmp_path: Path, said: list[str]) -> None:
     supervisor = Supervisor(tmp_path, said.append)
     order = tmp_path / "order"
