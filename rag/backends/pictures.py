@@ -4,10 +4,11 @@ Why the pixels are counted before anything is decoded: a picture of a few kiloby
 """
 
 import math
+import re
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 MOST_PIXELS = 100_000_000  # of one picture: a sheet of A3 at 600 dots an inch has 70 million
-MOST_FRAMES = 5_000
+_EXIF, _DATE_TAKEN, _DATE, _TURNED = 0x8769, 0x9003, 0x0132, 0x0112  # tags
+_WHEN = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)")
 _PASSWORD_ERROR = 4  # FPDF_ERR_PASSWORD
 _DEFAULT_DPI = 72.0
 _DAMAGED = "This picture is damaged and cannot be read."
@@ -58,7 +60,7 @@ def open_pictures(path: Path, password: str = "") -> Pictures:
     """The pages of the PDF or picture at `path`. Raises `Permanent`, and `Protected` for a missing or wrong password."""
     with path.open("rb") as file:
         is_pdf = b"%PDF-" in file.read(1024)
-    return _PdfPictures(path, password) if is_pdf else _Frames(path)
+    return _PdfPictures(path, password) if is_pdf else Frames(path)
 
 
 def fitting(width: float, height: float, *, most_pixels: int, most_side: int) -> float:
@@ -127,21 +129,31 @@ class _PdfPictures(Pictures):
             return image if image.mode == "L" else image.convert("RGB")
 
 
-class _Frames(Pictures):
+class Frames(Pictures):
+    """The pages of a TIFF, or the one picture of another image file."""
+
     def __init__(self, path: Path) -> None:
         from PIL import Image
 
+        self.path = path
         with _decoding():
             self.image = Image.open(path, formats=FORMATS)
             # Only this format has pages; the frames of the others are an animation.
-            frames = getattr(self.image, "n_frames", 1) if self.image.format == "TIFF" else 1
-        self.frames = min(frames, MOST_FRAMES)
+            self.frames = getattr(self.image, "n_frames", 1) if self.image.format == "TIFF" else 1
 
     def __len__(self) -> int:
         return self.frames
 
     def close(self) -> None:
         self.image.close()
+
+    def created(self) -> str:
+        """When the photograph or scan was made, as the file says: "2026-11-21 14:49:27", or ""."""
+        with _decoding():
+            tags = self.image.getexif()
+            written = str(tags.get_ifd(_EXIF).get(_DATE_TAKEN) or tags.get(_DATE) or "")
+        found = _WHEN.match(written)
+        return "{}-{}-{} {}".format(*found.groups()) if found else ""
 
     def _seek(self, index: int) -> None:
         if not 0 <= index < self.frames:
@@ -153,7 +165,7 @@ class _Frames(Pictures):
 
     def _upright(self) -> tuple[int, int]:
         with _decoding():
-            lying = self.image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            lying = self.image.getexif().get(_TURNED, 1) in (5, 6, 7, 8)
         width, height = self.image.size
         return (height, width) if lying else (width, height)
 
@@ -179,13 +191,13 @@ class _Frames(Pictures):
 
         full, height = self.pixels(index, dpi=_DEFAULT_DPI)
         size = (min(width, full), max(1, round(height * min(width, full) / full)))
-        with _decoding():
-            if self.image.format == "JPEG":
-                self.image.draft(
-                    None, (max(size), max(size))
-                )  # a large photograph is decoded at half its size, or less
-            upright = ImageOps.exif_transpose(self.image)
-            picture = _flat(upright)
+        with _decoding(), ExitStack() as opened:
+            image = self.image
+            if image.format in ("JPEG", "MPO"):
+                # A large photograph is decoded at half its size, or less; for good, so it is opened anew.
+                image = opened.enter_context(Image.open(self.path, formats=FORMATS))
+                image.draft(None, (max(size), max(size)))
+            picture = _flat(ImageOps.exif_transpose(image))
             return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0) if picture.size != size else picture
 
 

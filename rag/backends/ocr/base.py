@@ -33,6 +33,11 @@ class Line:
     words: tuple[Word, ...]
 
     @property
+    def confidence(self) -> float:
+        """The mean over its letters."""
+        return sum(word.confidence * len(word.text) for word in self.words) / sum(len(word.text) for word in self.words)
+
+    @property
     def x0(self) -> float:
         return min(word.x0 for word in self.words)
 
@@ -49,11 +54,44 @@ class Line:
         return max(word.y1 for word in self.words)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands on a picture after `turns` quarter turns anticlockwise have set it upright.
+
+    `unread` counts the places that look like text of which too little was read to believe it.
+    """
+
+    turns: int
+    lines: list[Line]
+    unread: int = 0
+    script: str = ""  # that of the unread places, where it is known: "Greek"
+
+    @property
+    def letters(self) -> int:
+        """How much was read."""
+        return sum(len(word.text) for line in self.lines for word in line.words)
+
+
 class Engine(ABC):
-    """Recognises text in an upright picture; loaded once per process, used by one thread."""
+    """Recognises text in a picture; loaded once per process, used by one thread."""
 
     name: ClassVar[str]  # provenance: "rapidocr/1"
 
     @abstractmethod
-    def lines(self, picture: Picture) -> list[Line]:
-        """The lines found, in no particular order; [] when there is no text."""
+    def read(self, picture: Picture, turns: int | None = None) -> Found:
+        """The lines that were read for certain, in no particular order, none where there is no text.
+
+        `turns` are the quarter turns anticlockwise that set the picture upright; with None the engine finds out.
+        """
+
+
+def turned(picture: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
+    """The picture after that many quarter turns anticlockwise."""
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns % 4 else picture
+
+
+def grey(picture: Picture) -> NDArray[np.uint8]:
+    """The picture with one value for a pixel: (height, width)."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))

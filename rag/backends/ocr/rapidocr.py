@@ -14,17 +14,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.backends.ocr.base import Engine, Line, Picture, Word
+from rag.backends.ocr.base import Engine, Found, Line, Picture, Word, turned
 from rag.backends.openvino import openvino
 from rag.domain.errors import Permanent
 
-_DETECT, _TURN, _READ = "PP-OCRv6_det_small.onnx", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", "PP-OCRv6_rec_small.onnx"
+_DETECT, _READ = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 _STEP = 32  # pixels: the detector wants multiples
 _MOST_DETECT = 1_300_000  # pixels that the detector sees; memory grows with them
 _INK, _SURE, _GROW, _SMALLEST = 0.3, 0.5, 1.6, 3.0  # the detector's thresholds, as it was trained
 _HEIGHT = 48  # pixels of a line as the reader sees it
 _WIDTHS = 96  # widths are rounded up to these: few shapes, little memory
 _WIDEST = 3_200
+_LEAST_SURE = 0.75  # of a line: what is in unknown letters stays below, what can be read is far above
+_LEAST_LETTERS = 0.5  # for each line height that the line is long: Latin letters are 2, Chinese 1
+_VIETNAMESE, _MANY = frozenset("ươƯƠ"), 3
+_TRIED = 6  # lines that are read both ways up to see which is right
 _CJK = frozenset(range(0x2E80, 0xA000)) | frozenset(range(0xF900, 0xFB00)) | frozenset(range(0xFF00, 0xFFF0))
 
 Quad = NDArray[np.float32]  # (4, 2): corners from the top left clockwise, in pixels
@@ -34,7 +38,7 @@ def models() -> Path:
     """The folder with the models; raises `Permanent` where the package is missing."""
     spec = find_spec("rapidocr")
     folder = Path(spec.submodule_search_locations[0]) / "models" if spec and spec.submodule_search_locations else None
-    if folder is None or not all((folder / name).is_file() for name in (_DETECT, _TURN, _READ)):
+    if folder is None or not all((folder / name).is_file() for name in (_DETECT, _READ)):
         raise Permanent("The models that recognise text are not installed.")
     return folder
 
@@ -54,9 +58,33 @@ class RapidOcr(Engine):
             "ENABLE_CPU_PINNING": False,
         }
 
-    def lines(self, picture: Picture) -> list[Line]:
-        found = [self._read(picture, quad) for quad in self._detect(picture)]
-        return [line for line in found if line is not None]
+    def read(self, picture: Picture, turns: int | None = None) -> Found:
+        quads = self._detect(picture)
+        if turns is None:
+            turns = self._turns(picture, quads)
+        picture, quads = turned(picture, turns), [_turned(quad, picture.shape, turns) for quad in quads]
+        lines = [(self._read(picture, quad), quad) for quad in quads]
+        believed = [line for line, quad in lines if line is not None and _is_believed(line, quad)]
+        text = "".join(word.text for line, _ in lines if line is not None for word in line.words)
+        if sum(letter in _VIETNAMESE for letter in text) >= _MANY:
+            # Half of its vowels are not among the letters that the reader knows, and it leaves them out.
+            return Found(turns, [], len(lines), "Vietnamese")
+        greek = sum(map(_is_greek, text)) > sum(letter.isalpha() for letter in text) / 4
+        return Found(turns, believed, len(lines) - len(believed), "Greek" if greek else "")
+
+    def _turns(self, picture: Picture, quads: Sequence[Quad]) -> int:
+        """By how many quarter turns the longest lines are read best."""
+        longest = sorted(quads, key=lambda quad: -max(_sides(quad)))[:_TRIED]
+        if not longest:
+            return 0
+        lying = sum(width < height for width, height in map(_sides, longest)) * 2 > len(longest)
+        ways = (1, 3) if lying else (0, 2)
+        sure = []
+        for way in ways:
+            there = turned(picture, way)
+            lines = [self._read(there, _turned(quad, picture.shape, way)) for quad in longest]
+            sure.append(sum(word.confidence * len(word.text) for line in lines if line for word in line.words))
+        return ways[1] if sure[1] > 1.2 * sure[0] else ways[0]
 
     def _detector(self, height: int, width: int) -> Any:
         """The detector for one size of picture: made for just that, it takes two thirds of the memory."""
@@ -103,8 +131,7 @@ class RapidOcr(Engine):
     def _read(self, picture: Picture, quad: Quad) -> Line | None:
         import cv2
 
-        width = max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[3] - quad[2]))
-        height = max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2]))
+        width, height = _sides(quad)
         if width < 2 or height < 2:
             return None
         upright = height < 1.5 * width
@@ -130,13 +157,28 @@ class RapidOcr(Engine):
         return _line(signs, middles, line, back)
 
 
+def _is_believed(line: Line, quad: Quad) -> bool:
+    """Whether so much was read of the place, and so surely, that it is in letters the reader knows."""
+    letters = "".join(word.text for word in line.words)
+    width, height = _sides(quad)
+    if line.confidence < _LEAST_SURE or len(letters) < _LEAST_LETTERS * (max(width, height) / min(width, height) - 2):
+        return False
+    # It was taught Greek without accents, for formulas: a text in Greek comes out with every third letter missing.
+    return sum(map(_is_greek, letters)) <= max(2, 0.4 * len(letters))
+
+
+def _is_greek(letter: str) -> bool:
+    return "\u0370" <= letter <= "\u03ff"
+
+
 def _run(request: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the model gives for one picture; raises MemoryError where it gives nothing."""
     request.infer([picture])
-    given: NDArray[np.float32] = request.get_output_tensor().data
+    given = request.get_output_tensor().data
     if not given.size:
         raise MemoryError
-    return given[0]
+    first: NDArray[np.float32] = given[0]
+    return first
 
 
 def _line(
@@ -204,6 +246,21 @@ def _inside(ink: NDArray[np.float32], outline: NDArray[Any]) -> float:
     mask = np.zeros((h, w), np.uint8)
     cv2.fillPoly(mask, [outline - np.array([[x, y]])], 1)
     return float(cv2.mean(np.ascontiguousarray(ink[y : y + h, x : x + w]), mask)[0])
+
+
+def _sides(quad: Quad) -> tuple[float, float]:
+    """Width and height."""
+    width = max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[3] - quad[2]))
+    return float(width), float(max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2])))
+
+
+def _turned(quad: Quad, shape: Sequence[int], turns: int) -> Quad:
+    """Where the corners are after the picture of that shape was turned."""
+    height, width = shape[:2]
+    for _ in range(turns % 4):
+        quad = np.stack([quad[:, 1], width - quad[:, 0]], axis=1)
+        height, width = width, height
+    return _corners(quad) if turns % 4 else quad
 
 
 def _corners(points: NDArray[np.float32]) -> Quad:
