@@ -291,7 +291,7 @@ RAG = {
     "LEASE_SECONDS": 20,  # what a dead process held is taken up again within these and the sweep's ten
     "VECTOR_INDEX": "rag.backends.vectors.faiss.FaissIndex",
     "KEYWORD_INDEX": "rag.backends.keywords.tantivy.TantivyIndex",
-    "PASSAGE_EMBEDDER": "rag.backends.embedders.sentence_transformers.SentenceTransformersEmbedder",
+    "PASSAGE_EMBEDDER": "rag.backends.embedders.passages.PassageEmbedder",
     "QUESTION_EMBEDDER": "rag.backends.embedders.openvino.OpenVinoEmbedder",
 }
 # Seconds between signs of life on an idle answer stream; proxies close silent connections, often after 60.

@@ -41,7 +41,7 @@ class RagConfig:
 
     @property
     def export_folder(self) -> Path:
-        """Where the question embedder's exported weights lie."""
+        """Where the exported weights lie, for questions and passages, with what the self-test found of them."""
         return self.data / "models" / "question"
 
 

@@ -12,10 +12,10 @@ from core.registry import (
 )
 
 
-def _export() -> None:
+def _embedding() -> None:
     from rag.services import preparation
 
-    preparation.export_question_model()
+    preparation.prepare_embedding()
 
 
 def _weights() -> Finding:
@@ -28,6 +28,12 @@ def _question_model() -> Finding:
     from rag.services import preparation
 
     return preparation.question_model()
+
+
+def _passage_model() -> Finding:
+    from rag.services import preparation
+
+    return preparation.passage_model()
 
 
 def _ollama() -> Finding:
@@ -85,10 +91,11 @@ def _samples(user: object) -> None:
         samples.load(user)
 
 
-register_preparation("question model", _export)
+register_preparation("embedding model", _embedding)
 register_readiness("question model", _ready)
 register_doctor("embedding weights", _weights)
 register_doctor("question model", _question_model)
+register_doctor("passage model", _passage_model)
 register_doctor("language model", _ollama, announce=True)
 register_doctor("parser limits", _sandbox)
 register_doctor("old Office files", _old_office)

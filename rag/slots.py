@@ -53,10 +53,12 @@ def embedding_identity() -> Identity:
 
 @_once
 def passage_embedder() -> Embedder:
-    """Embeds passages; loads torch, so only the `embed` worker asks for it."""
+    """Embeds passages, with all threads that it may have: only the `embed` worker asks for it."""
     config = rag_config()
     maker = import_string(config.passage_embedder)
-    embedder: Embedder = maker(folder=config.embedder_folder, threads=config.embed_threads)
+    embedder: Embedder = maker(
+        folder=config.embedder_folder, export_folder=str(config.export_folder), threads=config.embed_threads
+    )
     return embedder
 
 

@@ -60,6 +60,11 @@ def documents() -> list[Path]:
     return sorted(path for path in DOCUMENTS.iterdir() if path.is_file())
 
 
+def sources() -> list[str]:
+    """The words of the sample documents, as they were written, in the order of their names."""
+    return [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "sources").glob("*.md"))]
+
+
 def questions() -> list[Question]:
     """The questions in their order, the answerable first."""
     rows = json.loads((Path(__file__).parent / "questions.json").read_text(encoding="utf-8"))

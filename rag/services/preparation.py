@@ -6,30 +6,48 @@ import sys
 from django.conf import settings
 
 from core.registry import Finding, State
+from rag import samples
 from rag.backends.embedders.weights import find_weights
 from rag.config import rag_config
 from rag.domain.errors import RagError
 from rag.models import Collection, IndexGeneration
 from rag.models.index import IndexKind
-from rag.slots import question_embedder, sandbox
+from rag.slots import question_embedder, sandbox, token_counter
+
+_SELF_TEST_TOKENS = 120  # of one passage: many short ones tell more about the order of finding than few long ones
 
 
-def export_question_model() -> None:
-    """Exports the weights for embedding questions without torch, unless that was done; takes about fifteen seconds once.
+def prepare_embedding() -> None:
+    """Exports the weights for embedding without torch and measures how passages are embedded fastest here, where that was not done.
 
-    In a process of its own: torch would otherwise stay in this one. Raises RagError with what went wrong.
+    Takes some twenty-five seconds once, and ten again on another processor. In a process of its own: torch would otherwise
+    stay in this one. Raises RagError with what went wrong.
     """
     from rag.backends.embedders.openvino import is_exported
+    from rag.backends.embedders.selftest import chosen
 
     config = rag_config()
     found = find_weights(config.embedder_folder)
-    if is_exported(found, config.export_folder):
+    if is_exported(found, config.export_folder) and chosen(found, config.export_folder, config.embed_threads):
         return
-    command = [sys.executable, "manage.py", "export_question_model"]
+    command = [sys.executable, "manage.py", "prepare_embedding"]
     done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RagError(f"The question model could not be exported: {last}")
+        raise RagError(f"The embedding model could not be prepared: {last}")
+
+
+def self_test_texts() -> tuple[list[str], list[str]]:
+    """Passages and questions of the sample collection, on which the ways of embedding are compared."""
+    spans_of = token_counter().offsets
+    passages = []
+    for source in samples.sources():
+        spans = spans_of(source)
+        for start in range(0, len(spans), _SELF_TEST_TOKENS):
+            last = min(start + _SELF_TEST_TOKENS, len(spans)) - 1
+            passages.append(source[spans[start][0] : spans[last][1]])
+    asked = samples.questions()
+    return passages, [each.question for each in asked] + [each.passage for each in asked if each.passage]
 
 
 def weights() -> Finding:
@@ -48,6 +66,25 @@ def question_model() -> Finding:
     except RagError as error:
         return Finding(State.FAIL, error.message, "python3 manage.py prepare")
     return Finding(State.OK, f"{len(vector)} dimensions, without torch")
+
+
+def passage_model() -> Finding:
+    """How passages are embedded on this machine."""
+    from rag.backends.embedders.selftest import chosen
+
+    config = rag_config()
+    try:
+        way = chosen(find_weights(config.embedder_folder), config.export_folder, config.embed_threads)
+    except RagError as error:
+        return Finding(State.FAIL, error.message, "python3 manage.py up")
+    if way is None:
+        return Finding(State.WARN, "float32; what is fastest here was not measured", "python3 manage.py prepare")
+    streams = f" in {way.streams} streams" if way.streams > 1 else ""
+    return Finding(
+        State.OK,
+        f"{way.backend} {way.precision}, {way.threads} threads{streams}, {way.speed:.0f} short passages a second, "
+        f"{way.agreement:.1%} of the nearest ten as with float32",
+    )
 
 
 def sandbox_limits() -> Finding:

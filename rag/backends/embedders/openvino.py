@@ -3,18 +3,14 @@
 `export` runs once, in a process that has torch, and keeps its result only when it agrees with sentence-transformers.
 `OpenVinoEmbedder` then gives vectors that may be compared with theirs, so both carry the same digest.
 
-Why float32: where the processor has bfloat16 OpenVINO would use it, twice as fast, but the nearest ten then differ.
+Why float32: where the processor has bfloat16 OpenVINO would use it, twice as fast, but a question is one text.
+Passages may be run faster where that is exact enough: see passages.py.
 Why one infer request: a question keeps all threads busy for milliseconds; a second one would only cost memory.
-Why the two names in `sys.modules`: `import openvino` imports its model converter, which reports the import to its maker
-over the network and writes a user id into the home folder. The converter is not needed, and no host is to be asked.
 """
 
-import os
 import shutil
-import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rag.backends import files
+from rag.backends.embedders._runner import DATA, MODEL, Mode, Runner, openvino_runtime
 from rag.backends.embedders.base import Embedder, Identity
 from rag.backends.embedders.samples import SAMPLES
 from rag.backends.embedders.weights import Weights, find_weights
@@ -30,11 +27,8 @@ from rag.domain.errors import Permanent
 from rag.domain.types import Vectors
 
 KIND = "openvino/1"
-MODEL = "model.xml"
-DATA = "model.bin"
 LEAST_AGREEMENT = 0.999  # cosine with sentence-transformers, for the worst of the samples
 
-_BATCH_TOKENS = 4096
 _MISSING = "The embedding model is not prepared for answering. Run `python3 manage.py prepare`."
 
 
@@ -50,8 +44,8 @@ class OpenVinoEmbedder(Embedder):
         self.name, self.digest = weights.name, weights.digest
         self.dimension, self.max_tokens = weights.dimension, weights.max_tokens
         self._prompts = weights.question_prompt, weights.passage_prompt
-        _check(weights, Path(export_folder))
-        self._runner = _Runner(weights, Path(export_folder), threads)
+        require_export(weights, Path(export_folder))
+        self._runner = Runner(weights, Path(export_folder), Mode(threads=threads))
 
     @classmethod
     def identity(cls, folder: str) -> Identity:
@@ -68,7 +62,7 @@ class OpenVinoEmbedder(Embedder):
 def is_exported(weights: Weights, export_folder: Path) -> bool:
     """Whether `export_folder` holds a whole export of just these weights."""
     try:
-        _check(weights, export_folder)
+        require_export(weights, export_folder)
     except Permanent:
         return False
     return True
@@ -106,78 +100,8 @@ def export(weights: Weights, export_folder: Path) -> None:
     shutil.rmtree(discarded, ignore_errors=True)
 
 
-class _Runner:
-    """The exported model, ready to run, with its tokenizer."""
-
-    def __init__(self, weights: Weights, export_folder: Path, threads: int) -> None:
-        from tokenizers import Tokenizer
-
-        self._weights = weights
-        self._tokenizer = Tokenizer.from_file(str(weights.folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(max_length=weights.max_tokens)
-        self._tokenizer.no_padding()
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
-            "INFERENCE_PRECISION_HINT": "f32",
-            # Pinned threads of several processes would meet on the same cores.
-            "ENABLE_CPU_PINNING": False,
-        }
-        core = _openvino().Core()
-        # The weights stay in the file, mapped into memory, as far as the processor can use them in place.
-        compiled = core.compile_model(core.read_model(str(export_folder / MODEL)), "CPU", settings)
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """float32 of shape (len(texts), dimension), unit length, in the order of `texts`; longer texts are cut."""
-        vectors = np.empty((len(texts), self._weights.dimension), dtype=np.float32)
-        # One by one: a batch would start threads of the tokenizer's own beside everybody else's.
-        tokens = [self._tokenizer.encode(text).ids for text in texts]
-        for places in _batches([len(ids) for ids in tokens]):
-            vectors[places] = self._run([tokens[place] for place in places])
-        return vectors
-
-    def _run(self, tokens: list[list[int]]) -> Vectors:
-        length = _padded(max(map(len, tokens)))
-        ids = np.zeros((len(tokens), length), dtype=np.int64)
-        mask = np.zeros((len(tokens), length), dtype=np.int64)
-        for row, numbers in enumerate(tokens):
-            ids[row, : len(numbers)] = numbers
-            mask[row, : len(numbers)] = 1
-        with self._lock:
-            self._request.infer({"input_ids": ids, "attention_mask": mask})
-            # A view into the request's own memory: done with before the lock is given up.
-            states = self._request.get_output_tensor(0).data
-            if self._weights.pooling == "cls":
-                pooled = states[:, 0].copy()
-            else:
-                kept = mask.astype(np.float32)
-                pooled = np.einsum("bsd,bs->bd", states, kept) / kept.sum(axis=1, keepdims=True)
-        pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
-        return np.asarray(pooled, dtype=np.float32)
-
-
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Places in batches of similar length, so that little is spent on padding; each at most `_BATCH_TOKENS`, padded."""
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and _padded(lengths[batch[0]]) * (len(batch) + 1) > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
-def _padded(length: int) -> int:
-    # OpenVINO prepares itself for each new shape and remembers it: few shapes, little memory.
-    step = 8 if length <= 64 else 32
-    return -(-length // step) * step
-
-
-def _check(weights: Weights, export_folder: Path) -> None:
+def require_export(weights: Weights, export_folder: Path) -> None:
+    """Raises `Permanent` naming the command that helps unless the export is there, whole, and of these weights."""
     try:
         meta = files.unseal(export_folder)
         current = meta.get("kind") == KIND and meta.get("weights") == weights.digest
@@ -221,7 +145,7 @@ def _convert(weights: Weights, folder: Path) -> None:
             opset_version=17,
             dynamo=False,
         )
-    openvino = _openvino()
+    openvino = openvino_runtime()
     # OpenVINO's own format can be mapped from the file; an ONNX file is copied into every process that opens it.
     openvino.save_model(openvino.Core().read_model(str(onnx)), str(folder / MODEL), compress_to_fp16=False)
     onnx.unlink()
@@ -231,17 +155,8 @@ def _agreement(weights: Weights, folder: Path) -> float:
     """The smallest cosine between the two ways of embedding the samples, alone and in batches."""
     from rag.backends.embedders.sentence_transformers import load_model
 
-    model, runner = load_model(weights), _Runner(weights, folder, 0)
+    model, runner = load_model(weights), Runner(weights, folder, Mode())
     wanted = model.encode(list(SAMPLES), normalize_embeddings=True, show_progress_bar=False)
     alone = np.vstack([runner.embed([text]) for text in SAMPLES])
     together = runner.embed(SAMPLES)
     return float(min((wanted * alone).sum(axis=1).min(), (wanted * together).sum(axis=1).min()))
-
-
-def _openvino() -> Any:
-    """The OpenVINO runtime, imported without its converter and without telemetry."""
-    for name in ("openvino_telemetry", "openvino.tools.ovc"):
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None makes an import of it fail
-    import openvino
-
-    return openvino

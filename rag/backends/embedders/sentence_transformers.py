@@ -28,30 +28,34 @@ class SentenceTransformersEmbedder(Embedder):
         self.name, self.digest = weights.name, weights.digest
         self.dimension, self.max_tokens = weights.dimension, weights.max_tokens
         self._prompts = weights.question_prompt, weights.passage_prompt
-        self._model = load_model(weights, threads=threads)
+        self._runner = TorchRunner(weights, threads)
 
     @classmethod
     def identity(cls, folder: str) -> Identity:
         return find_weights(folder).identity
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(texts, self._prompts[1])
+        return self._runner.embed([self._prompts[1] + text for text in texts])
 
     def embed_question(self, text: str) -> Vectors:
-        vector: Vectors = self._embed([text], self._prompts[0])[0]
+        vector: Vectors = self._runner.embed([self._prompts[0] + text])[0]
         return vector
 
-    def _embed(self, texts: Sequence[str], prompt: str) -> Vectors:
+
+class TorchRunner:
+    """The weights in torch, float32."""
+
+    def __init__(self, weights: Weights, threads: int = 0) -> None:
+        self._dimension = weights.dimension
+        self._model = load_model(weights, threads=threads)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """float32 of shape (len(texts), dimension), unit length, in the order of `texts`; longer texts are cut."""
         if not texts:
-            return np.empty((0, self.dimension), dtype=np.float32)
+            return np.empty((0, self._dimension), dtype=np.float32)
         # `encode` makes its batches from the texts sorted by length and gives the vectors back in their order.
         vectors = self._model.encode(
-            list(texts),
-            batch_size=_BATCH,
-            prompt=prompt or None,
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
+            list(texts), batch_size=_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
