@@ -57,6 +57,12 @@ def _old_office() -> Finding:
     return Finding(State.WARN, ".doc and .ppt files are refused: LibreOffice is not installed", "install LibreOffice")
 
 
+def _recognition() -> Finding:
+    from rag.services import preparation
+
+    return preparation.recognition()
+
+
 def _indexes() -> Finding:
     from rag.services import preparation
 
@@ -99,6 +105,7 @@ register_doctor("passage model", _passage_model)
 register_doctor("language model", _ollama, announce=True)
 register_doctor("parser limits", _sandbox)
 register_doctor("old Office files", _old_office)
+register_doctor("text recognition", _recognition)
 register_doctor("indexes", _indexes)
 register_samples(_samples)
 register_server_start(_start)

@@ -159,6 +159,13 @@ class Sandbox:
         job = {"do": "report", "seconds": 20, "memory": 256 * 1024 * 1024}
         return self._run(job, _Report, limit=_PICTURE_LIMIT).limits
 
+    def engines_report(self) -> dict[str, str]:
+        """What recognises text here: "rapidocr" and "tesseract" with their versions, "" where one is missing, and
+        "languages", those of Tesseract with blanks between.
+        """
+        job = {"do": "engines", "seconds": 20, "memory": 256 * 1024 * 1024}
+        return self._run(job, _Report, limit=_PICTURE_LIMIT).limits
+
     def call(self, function: str, *, seconds: float, memory: int) -> None:
         """Runs a function of an allowed module, by its dotted name, as if it were a parser: for tests of the limits."""
         job = {"do": "call", "function": function, "seconds": seconds, "memory": memory}

@@ -221,6 +221,10 @@ class Child:
                 self._render(job)
             case "report":
                 send(self.channel, {"kind": "report", "limits": report})
+            case "engines":
+                from rag.backends.ocr import engines
+
+                send(self.channel, {"kind": "report", "limits": engines()})
             case "call":
                 module, _, function = job["function"].rpartition(".")
                 if module not in self.allowed:

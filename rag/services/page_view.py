@@ -1,6 +1,7 @@
-"""A stored page for reading: its text in parts, the cited words marked, and for PDF its picture."""
+"""A stored page for reading: its text in parts, the cited words marked, and for PDFs and images its picture."""
 
 import hashlib
+import math
 import os
 from itertools import pairwise
 from typing import Any
@@ -12,10 +13,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from core.models import User
+from core.sealing import unseal
 from rag.access import answer_for
 from rag.config import rag_config
 from rag.domain import boxes
 from rag.domain.places import Stretch
+from rag.domain.types import Reading
 from rag.models import Extraction, Page, Revision
 from rag.slots import sandbox
 
@@ -33,7 +36,6 @@ def page(revision: Revision, *, page: int, stretch: Stretch | None, passage: str
         return None
     total = extraction.pages.count()
     span = stretch.on(found.place, len(found.text)) if stretch is not None else None
-    is_pdf = revision.media_type == PDF and found.width > 0
     document = revision.document
     return {
         "document": document,
@@ -41,7 +43,10 @@ def page(revision: Revision, *, page: int, stretch: Stretch | None, passage: str
         "page": page,
         "pages": total,
         "label": _label(found),
-        "picture_url": reverse("page_picture", args=[document.pk, revision.number, page]) if is_pdf else None,
+        "note": _note(found),
+        "picture_url": reverse("page_picture", args=[document.pk, revision.number, page])
+        if _is_drawn(revision, found)
+        else None,
         "width": found.width,
         "height": found.height,
         "rectangles": boxes.merge_lines(boxes.boxes_between(boxes.unpack(bytes(found.boxes)), *span)) if span else [],
@@ -51,6 +56,28 @@ def page(revision: Revision, *, page: int, stretch: Stretch | None, passage: str
         "passage": _passage(revision, stretch, page, passage) if stretch is not None else None,
         "download_url": reverse("original", args=[document.pk, revision.number]),
     }
+
+
+def has_pictures(revision: Revision) -> bool:
+    """Whether the pages of such a file can be drawn."""
+    return revision.media_type == PDF or revision.media_type.startswith("image/")
+
+
+def _is_drawn(revision: Revision, found: Page) -> bool:
+    return has_pictures(revision) and found.number is not None and found.width > 0
+
+
+def _note(found: Page) -> str:
+    """How a page was read, where a reader should know: "" for the file's own text, whole."""
+    sentences = []
+    if found.reading == Reading.OCR:
+        sure = _("This page was read from its picture, with %(percent)d %% confidence.")
+        sentences.append(sure % {"percent": math.floor(100 * found.confidence)})
+    elif found.reading == Reading.BLANK:
+        sentences.append(_("Nothing is on this page."))
+    elif found.reading == Reading.UNREAD:
+        sentences.append(_("This page was not read, or not all of it."))
+    return " ".join([*sentences, *([found.gap] if found.gap else [])])
 
 
 def _label(found: Page) -> str:
@@ -90,9 +117,8 @@ def _parts(found: Page, span: _Span | None) -> list[dict[str, Any]]:
 def picture(revision: Revision, *, page: int) -> bytes | None:
     """The page drawn as PNG, from the cache or anew; None when the revision has no such page. Raises RagError."""
     extraction: Extraction | None = revision.extractions.order_by("-id").first()
-    if revision.media_type != PDF or extraction is None:
-        return None
-    if not extraction.pages.filter(place=page - 1).exists():
+    found = extraction.pages.filter(place=page - 1).first() if extraction is not None else None
+    if found is None or found.number is None or not _is_drawn(revision, found):
         return None
     config = rag_config()
     key = hashlib.sha256(f"{revision.file.name} {page} {PICTURE_WIDTH}".encode()).hexdigest()
@@ -101,10 +127,11 @@ def picture(revision: Revision, *, page: int) -> bytes | None:
         return cached.read_bytes()
     image = sandbox().render_page(
         default_storage.path(revision.file.name or ""),
-        page_index=page - 1,
+        page_index=found.number - 1,
         width_px=PICTURE_WIDTH,
         seconds=PICTURE_SECONDS,
         memory=config.parse_memory,
+        password=unseal(revision.secret),
     )
     cached.parent.mkdir(parents=True, exist_ok=True)
     fresh = cached.with_suffix(f".{os.getpid()}.tmp")

@@ -97,6 +97,18 @@ def sandbox_limits() -> Finding:
     )
 
 
+def recognition() -> Finding:
+    """What reads text in pictures."""
+    report = sandbox().engines_report()
+    if not report["rapidocr"]:
+        return Finding(State.FAIL, "pictures cannot be read: the models are missing", "python3 manage.py up")
+    found = f"RapidOCR {report['rapidocr']} for Latin letters, Chinese and Japanese"
+    languages = [code for code in report["languages"].split() if code != "osd"]
+    if not report["tesseract"] or not languages:
+        return Finding(State.OK, f"{found}; other scripts need Tesseract, which is not installed")
+    return Finding(State.OK, f"{found}; Tesseract {report['tesseract']} for {', '.join(languages)}")
+
+
 def indexes() -> Finding:
     """Whether every collection's indexes follow the database."""
     behind = [

@@ -6,6 +6,7 @@ Only the three model files in its wheel are used, so nothing here knows how to r
 
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import metadata
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -34,20 +35,30 @@ _CJK = frozenset(range(0x2E80, 0xA000)) | frozenset(range(0xF900, 0xFB00)) | fro
 Quad = NDArray[np.float32]  # (4, 2): corners from the top left clockwise, in pixels
 
 
-def models() -> Path:
-    """The folder with the models; raises `Permanent` where the package is missing."""
+def models() -> Path | None:
+    """The folder with the models; None where they are missing."""
     spec = find_spec("rapidocr")
-    folder = Path(spec.submodule_search_locations[0]) / "models" if spec and spec.submodule_search_locations else None
-    if folder is None or not all((folder / name).is_file() for name in (_DETECT, _READ)):
-        raise Permanent("The models that recognise text are not installed.")
-    return folder
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    return folder if all((folder / name).is_file() for name in (_DETECT, _READ)) else None
+
+
+def version() -> str:
+    """Such as "3.10.0"; "" where the models are missing."""
+    return metadata.version("rapidocr") if models() is not None else ""
 
 
 class RapidOcr(Engine):
+    """Raises `Permanent` when the models are not installed."""
+
     name: ClassVar[str] = "rapidocr/1"
 
     def __init__(self, threads: int = 1) -> None:
-        self.folder = models()
+        folder = models()
+        if folder is None:
+            raise Permanent("The models that recognise text are not installed.")
+        self.folder = folder
         self.core = openvino().Core()
         self._detectors: dict[tuple[int, int], Any] = {}
         self.settings = {

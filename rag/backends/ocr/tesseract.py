@@ -71,7 +71,7 @@ def installed() -> frozenset[str]:
 
 def version() -> str:
     """Such as "5.3.0"; "" where it is not installed."""
-    return library().TessVersion().decode() if library() is not None else ""
+    return str(library().TessVersion().decode()) if library() is not None else ""
 
 
 class _Handle:
