@@ -1,14 +1,17 @@
 """From the lines of a page, as a PDF draws them, to text with blocks, tables and boxes. Points, y downwards."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import add
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag.domain.types import Box
 
@@ -42,6 +45,7 @@ class Word(NamedTuple):
     bold: bool = False
     glued: bool = False
     hyphened: bool = False  # ends its line in a hyphen that parts a word
+    place: int = 0  # of its rectangle among those of the page
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +60,8 @@ class Line:
     row: int = -1
     aside: bool = False  # runs in another direction than the page
     apart: bool = False  # added to the page: in a block with its like alone
+    gap: float = math.inf  # the widest between two words, or more; in sizes of the letters
+    plain: bool = False  # no word is glued or hyphened
 
     @property
     def height(self) -> float:
@@ -118,19 +124,12 @@ class Vocabulary:
         self._sizes: Counter[float] = Counter()  # letters by size
         self.bold_letters = 0
 
-    def learn(self, lines: Iterable[Line]) -> None:
-        parted = False
-        new: set[str] = set()
-        sizes = self._sizes
-        for line in lines:
-            for word in line.words:
-                sizes[word.size] += len(word.text)
-                if word.bold:
-                    self.bold_letters += len(word.text)
-                if not (parted or word.hyphened):
-                    new.add(word.text)
-                parted = word.hyphened
-        new -= self._seen
+    def learn(self, words: set[str], letters: Mapping[tuple[float, bool], int]) -> None:
+        """Takes note of a page's whole words, and of how many letters it has by size and weight."""
+        for (size, bold), count in letters.items():
+            self._sizes[size] += count
+            self.bold_letters += count if bold else 0
+        new = words - self._seen
         if len(self._seen) < self._MOST:
             self._seen |= new
             self._words.update(map(_bare, new))
@@ -160,7 +159,7 @@ class Writer:
         self.vocabulary = vocabulary
         self.pieces: list[str] = []
         self.length = 0
-        self.words: list[Word] = []
+        self.places: list[int] = []
         self.starts: list[int] = []
         self.ends: list[int] = []
 
@@ -168,49 +167,52 @@ class Writer:
         self.pieces.append(text)
         self.length += len(text)
 
-    def lines(self, lines: Sequence[Sequence[Word]], separator: str = "\n") -> None:
+    def lines(self, lines: Sequence[Line], separator: str = "\n") -> None:
         """Lines with `separator` between them; the halves of a word parted at a line's end are joined if it is known."""
-        pieces, starts, ends = self.pieces, self.starts, self.ends
-        place = self.length
         last = len(lines) - 1
         for number, line in enumerate(lines):
-            between = ""
-            for word in line:
-                if between:
-                    if not word.glued:
-                        pieces.append(between)
-                        place += 1
-                    text = word.text
-                else:
-                    between = " "
-                    text = word.text
-                if word.hyphened and number < last and word is line[-1]:
-                    half = text.rstrip("-")
-                    if half and self.vocabulary.joins(half, lines[number + 1][0].text):
-                        text = half
-                        between = ""
-                pieces.append(text)
-                starts.append(place)
-                place += len(text)
-                ends.append(place)
-            self.words += line
-            if number < last and between:
-                pieces.append(separator)
-                place += len(separator)
-        self.length = place
+            following = lines[number + 1].words[0] if number < last else None
+            joined = self._plain(line.words) if line.plain else self._line(line.words, following)
+            if following is not None and not joined:
+                self.write(separator)
+
+    def _plain(self, words: Sequence[Word]) -> bool:
+        texts = [word.text for word in words]
+        lengths = list(map(len, texts))
+        starts = list(accumulate((length + 1 for length in lengths), initial=self.length))
+        self.length = starts.pop() - 1
+        self.pieces.append(" ".join(texts))
+        self.starts += starts
+        self.ends += map(add, starts, lengths)
+        self.places += [word.place for word in words]
+        return False
+
+    def _line(self, words: Sequence[Word], following: Word | None) -> bool:
+        """Writes a line, and says whether the next one begins with the rest of its last word."""
+        joined = False
+        for index, word in enumerate(words):
+            if index and not word.glued:
+                self.write(" ")
+            text = word.text
+            if word.hyphened and following is not None and index == len(words) - 1:
+                half = text.rstrip("-")
+                joined = bool(half) and self.vocabulary.joins(half, following.text)
+                text = half if joined else text
+            self.starts.append(self.length)
+            self.write(text)
+            self.ends.append(self.length)
+            self.places.append(word.place)
+        return joined
 
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def boxes(self, width: float, height: float, back: Callable[[np.ndarray], np.ndarray] | None) -> tuple[Box, ...]:
-        """A box for each word written; `back` leads from where the words were laid out to the page as shown."""
-        if not self.words:
+    def boxes(self, edges: NDArray[np.float64], width: float, height: float) -> tuple[Box, ...]:
+        """A box for each word written; `edges` are the words' rectangles on the page as shown."""
+        if not self.places:
             return ()
-        edges = np.array([word[1:5] for word in self.words])
-        if back is not None:
-            edges = back(edges)
-        edges = np.clip(edges / (width, height, width, height), 0.0, 1.0)
-        return tuple(map(Box, self.starts, self.ends, *edges.T.tolist()))
+        fractions = np.clip(edges[self.places] / (width, height, width, height), 0.0, 1.0)
+        return tuple(map(Box, self.starts, self.ends, *fractions.T.tolist()))
 
 
 def blocks(items: Sequence[Item]) -> Iterator[list[Item]]:
@@ -231,12 +233,12 @@ def lay_out(
     *,
     width: float,
     height: float,
+    edges: NDArray[np.float64],
     vocabulary: Vocabulary,
-    back: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Laid:
     """The items in their order as text: a line each, a blank line between blocks, a table's row on one line.
 
-    `width` and `height` are those of the page that the boxes are fractions of.
+    `edges` are the rectangles of all words (n by 4) on the page as shown, which is `width` by `height` points.
     """
     writer = Writer(vocabulary)
     candidates: list[Candidate] = []
@@ -249,13 +251,12 @@ def lay_out(
             _write_table(writer, first)
             continue
         piece = len(writer.pieces)
-        lines = [item.words for item in block if isinstance(item, Line)]
-        writer.lines(lines)
+        writer.lines([item for item in block if isinstance(item, Line)])
         if not (isinstance(first, Line) and first.apart) and len(block) <= 3 and writer.length - start <= 150:
-            inside = [word for line in lines for word in line]
+            inside = [word for item in block if isinstance(item, Line) for word in item.words]
             size, bold = min([word.size for word in inside]), all(word.bold for word in inside)
             candidates.append(Candidate(start, "".join(writer.pieces[piece:]), size, bold))
-    return Laid(writer.text(), writer.boxes(width, height, back), candidates)
+    return Laid(writer.text(), writer.boxes(edges, width, height), candidates)
 
 
 def _write_table(writer: Writer, table: Table) -> None:
@@ -269,16 +270,16 @@ def _write_table(writer: Writer, table: Table) -> None:
                 writer.lines(list(_cell_lines(cell)), " ")
 
 
-def _cell_lines(cell: Sequence[Word]) -> Iterator[list[Word]]:
+def _cell_lines(cell: Sequence[Word]) -> Iterator[Line]:
     """A cell's words, cut after each hyphen that parts a word."""
     line: list[Word] = []
     for word in cell:
         line.append(word)
         if word.hyphened:
-            yield line
+            yield line_of(line)
             line = []
     if line:
-        yield line
+        yield line_of(line)
 
 
 def line_of(words: list[Word], row: int = -1) -> Line:
@@ -304,6 +305,7 @@ def joined(lines: Iterable[Line]) -> list[Line]:
         above.words = above.words + line.words
         above.x0, above.y0 = min(above.x0, line.x0), min(above.y0, line.y0)
         above.x1, above.y1 = max(above.x1, line.x1), max(above.y1, line.y1)
+        above.gap, above.plain = math.inf, above.plain and line.plain
     return result
 
 

@@ -23,14 +23,14 @@ def visible(words: Words, drawn: Drawn, width: float, height: float) -> Mask:
     x0, y0, x1, y1 = edges.T
     # By its middle: what stands outside, no reader can see.
     seen: Mask = (x0 + x1 >= 0) & (x0 + x1 <= 2 * width) & (y0 + y1 >= 0) & (y0 + y1 <= 2 * height)
-    lengths = np.array([len(text) for text in words.texts])
-    seen &= (y1 - y0 >= _TINY) | (x1 - x0 >= _TINY * lengths)
-    styles = set(words.styles)
-    if any(style.faded for style in styles):
-        seen &= ~_each(words, [style.faded for style in words.styles])
-    if any(style.invisible for style in styles):
-        seen &= ~_each(words, [style.invisible for style in words.styles]) | _over_picture(edges, drawn, width, height)
-    if drawn.fills or any(style.colour and min(style.colour) > 240 for style in styles):
+    low = y1 - y0 < _TINY
+    if low.any():
+        seen &= ~low | (x1 - x0 >= _TINY * np.array([len(text) for text in words.texts]))
+    if any(style.faded for style in words.palette):
+        seen &= ~_each(words, [style.faded for style in words.palette])
+    if any(style.invisible for style in words.palette):
+        seen &= ~_each(words, [style.invisible for style in words.palette]) | _over_picture(edges, drawn, width, height)
+    if drawn.fills or any(style.colour and min(style.colour) > 240 for style in words.palette):
         seen &= ~_lost(words, drawn)
     return seen
 
@@ -41,7 +41,8 @@ def picture_share(drawn: Drawn, width: float, height: float) -> float:
 
 
 def _each(words: Words, flags: list[bool]) -> Mask:
-    return np.array(flags, bool).reshape(len(words.texts))
+    """For each word the flag of its style; `flags` go with the palette."""
+    return np.array(flags, bool)[words.looks]
 
 
 def _area(edges: Rectangle) -> float:
@@ -99,15 +100,13 @@ def _lost(words: Words, drawn: Drawn) -> Mask:
 
 def _stands_out(words: Words, grounds: list[Fill | None], beneath: NDArray[np.int64]) -> Mask:
     """Which words have another colour than the fill beneath them, by its number in `grounds`; -1 for a pattern."""
-    known: dict[tuple[tuple[int, int, int] | None, int], bool] = {}
+    keys, which = np.unique(np.column_stack((words.looks, beneath)), axis=0, return_inverse=True)
     out = []
-    for style, number in zip(words.styles, beneath.tolist(), strict=True):
-        key = (style.colour, number)
-        if key not in known:
-            ground = grounds[number] if number > 0 else None
-            known[key] = number < 0 or _differ(style.colour, _WHITE if ground is None else ground.colour)
-        out.append(known[key])
-    return _each(words, out)
+    for look, number in keys.tolist():
+        ground = grounds[number] if number > 0 else None
+        colour = _WHITE if ground is None else ground.colour
+        out.append(number < 0 or _differ(words.palette[look].colour, colour))
+    return np.array(out, bool)[which.reshape(-1)]
 
 
 def _differ(one: tuple[int, int, int] | None, other: tuple[int, int, int] | None) -> bool:

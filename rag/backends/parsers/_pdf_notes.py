@@ -5,7 +5,7 @@ They are not part of what the page draws, so that no text layer holds them. Each
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -214,15 +214,16 @@ def _before(items: Sequence[Item], line: Line) -> int:
     return left if left >= 0 else above
 
 
-def turned_notes(notes: Sequence[Note], turn: Any) -> list[Note]:
-    """The notes where the page is turned as its letters run; `turn` does that to rectangles, n by 4."""
-    result = []
+def numbered(notes: Sequence[Note], edges: Edges, turn: Callable[[Edges], Edges]) -> Edges:
+    """`edges` with the notes' rectangles added, to which their words now point.
+
+    The notes themselves are put where the page is turned as its letters run; `turn` does that to rectangles.
+    """
     for note in notes:
         words = note.line.words
-        edges: Edges = turn(np.array([words[0][1:5]]))
-        line = line_of(
-            [word._replace(x0=x0, y0=y0, x1=x1, y1=y1) for word in words for x0, y0, x1, y1 in edges.tolist()]
-        )
-        line.apart = True
-        result.append(Note(line, note.is_comment, note.name))
-    return result
+        shown = np.array([words[0][1:5]])
+        x0, y0, x1, y1 = turn(shown)[0].tolist()
+        note.line = line_of([word._replace(x0=x0, y0=y0, x1=x1, y1=y1, place=len(edges)) for word in words])
+        note.line.apart = True
+        edges = np.concatenate((edges, shown))
+    return edges

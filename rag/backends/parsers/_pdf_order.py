@@ -5,6 +5,7 @@ not, lines jump up the page or from column to column; then the page is cut along
 (a title, a wide figure) parts what stands above it from what stands below.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -81,17 +82,21 @@ def text_gutters(lines: Sequence[Line]) -> list[float]:
     A row of two columns looks like a row of a table, or like one line where the gutter is narrow. A gutter is a place
     that most rows leave free, with long lines on either side that mostly fill their column.
     """
-    rows = _drawn_rows(lines)
+    level = [_beside(one, other) for one, other in pairwise(lines)]
+    if sum(line.gap > NARROW_GAP for line in lines) + sum(level) < _LEAST_ROWS:
+        return []
+    rows = _drawn_rows(lines, level)
     gaps = [
         (one.x1, other.x0, number, index)
-        for number, row in enumerate(rows)
+        for number, (row, gap) in enumerate(rows)
+        if gap > NARROW_GAP
         for index, (one, other) in enumerate(pairwise(row), 1)
-        if other.x0 - one.x1 > NARROW_GAP * max(one.size, other.size)
+        if other.x0 - one.x1 > NARROW_GAP * one.size
     ]
     if len(gaps) < _LEAST_ROWS:
         return []
     lefts, rights = np.array([gap[0] for gap in gaps]), np.array([gap[1] for gap in gaps])
-    starts, ends = np.array([row[0].x0 for row in rows]), np.array([row[-1].x1 for row in rows])
+    starts, ends = np.array([row[0].x0 for row, _ in rows]), np.array([row[-1].x1 for row, _ in rows])
     gutters: list[float] = []
     taken = np.zeros(len(gaps), bool)
     while len(gutters) < _MOST_GUTTERS:
@@ -104,21 +109,19 @@ def text_gutters(lines: Sequence[Line]) -> list[float]:
             break
         taken |= held[best]
         members = [gaps[place] for place in np.flatnonzero(held[best])]
-        if _between_text(rows, members):
+        if _between_text([row for row, _ in rows], members):
             gutters.append(float(middles[best]))
     return sorted(gutters)
 
 
-def _drawn_rows(lines: Sequence[Line]) -> list[list[Word]]:
-    """The words of lines that follow each other in the file on the same row, from left to right."""
-    rows: list[list[Word]] = []
-    last: Line | None = None
-    for line in lines:
-        if last is not None and _beside(last, line) and line.x0 > last.x1:
-            rows[-1] += line.words
+def _drawn_rows(lines: Sequence[Line], level: Sequence[bool]) -> list[tuple[list[Word], float]]:
+    """The words of lines that follow each other in the file on the same row, and the widest gap between them."""
+    rows: list[tuple[list[Word], float]] = []
+    for place, line in enumerate(lines):
+        if place and level[place - 1] and line.x0 > lines[place - 1].x1:
+            rows[-1] = (rows[-1][0] + line.words, math.inf)
         else:
-            rows.append(list(line.words))
-        last = line
+            rows.append((line.words, line.gap))
     return rows
 
 
@@ -156,8 +159,8 @@ def _runs_left(table: Table) -> bool:
 
 def in_reading_order(items: list[Item]) -> list[Item]:
     """The items as they are where their order is sound, else as their places say."""
-    if len(items) < 3:
-        return items
+    if all(one.y1 <= other.y0 + 0.5 * min(one.height, other.height) for one, other in pairwise(items)):
+        return items  # from top to bottom
     edges = np.array([(item.x0, item.y0, item.x1, item.y1) for item in items])
     before = _faults(edges)
     if before <= 0.03 * len(items) + 2:

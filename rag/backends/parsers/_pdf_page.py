@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from rag.backends.parsers._layout import Line, Word
 from rag.backends.parsers._pdf_drawn import Drawn, Rectangle, read_drawn
 from rag.backends.parsers._pdf_hidden import picture_share, visible
-from rag.backends.parsers._pdf_notes import Note, read_notes, turned_notes
+from rag.backends.parsers._pdf_notes import Note, numbered, read_notes
 from rag.backends.parsers._pdf_words import Edges, Words, read_words
 from rag.domain.types import Reading
 
@@ -39,6 +39,9 @@ class RawPage:
     height: float
     lines: list[Line] = field(default_factory=list)
     turn: int = 0
+    edges: Edges = field(default_factory=lambda: np.empty((0, 4)))  # of the words, on the page as shown
+    vocabulary: set[str] = field(default_factory=set)
+    letters: Counter[tuple[float, bool]] = field(default_factory=Counter)  # by size and weight
     across: list[Rectangle] = field(default_factory=list)  # horizontal rules, on the page as shown
     down: list[Rectangle] = field(default_factory=list)  # vertical ones
     reading: Reading = Reading.TEXT
@@ -56,18 +59,6 @@ class RawPage:
     @property
     def laid_height(self) -> float:
         return self.width if self.turn in (90, 270) else self.height
-
-    def back(self) -> Callable[[Edges], Edges] | None:
-        """What leads from where the lines were laid out to the page as shown; None where that is the same."""
-        width, height = self.width, self.height
-        match self.turn:
-            case 90:
-                return lambda e: np.column_stack((width - e[:, 3], e[:, 0], width - e[:, 1], e[:, 2]))
-            case 180:
-                return lambda e: np.column_stack((width - e[:, 2], height - e[:, 3], width - e[:, 0], height - e[:, 1]))
-            case 270:
-                return lambda e: np.column_stack((e[:, 1], height - e[:, 2], e[:, 3], height - e[:, 0]))
-        return None
 
     def turned(self, edges: Edges) -> Edges:
         """Rectangles of the page as shown (n by 4) where its letters run to the right."""
@@ -107,7 +98,8 @@ def read_page(pdf: Any, page: Any, text: Any) -> RawPage:
         raw.turn = words.turn()
         raw.lines = _lines(words, raw)
     notes = read_notes(pdf, page, (width, height))
-    raw.notes, raw.files = turned_notes(notes.notes, raw.turned), notes.files
+    raw.notes, raw.files = notes.notes, notes.files
+    raw.edges = numbered(raw.notes, raw.edges, raw.turned)
     _judge(raw, words, drawn, garbled=garbled)
     return raw
 
@@ -118,7 +110,11 @@ def _judge(raw: RawPage, words: Words, drawn: Drawn, *, garbled: bool) -> None:
     shares = [(x1 - x0) * (y1 - y0) / page for x0, y0, x1, y1 in drawn.pictures]
     pictured = picture_share(drawn, raw.width, raw.height)
     if words.texts and not garbled:
-        if pictured >= _MOSTLY and len(words.texts) < _FEW_WORDS and not any(s.invisible for s in words.styles):
+        if (
+            pictured >= _MOSTLY
+            and len(words.texts) < _FEW_WORDS
+            and not any(style.invisible for style in words.palette)
+        ):
             raw.reading, raw.gap = Reading.UNREAD, _THIN
         else:
             raw.images = sum(_NOTABLE < share < _WHOLE for share in shares)
@@ -153,21 +149,43 @@ def _is_scrambled(letters: str) -> bool:
 
 def _lines(words: Words, raw: RawPage) -> list[Line]:
     edges = raw.turned(words.edges)
-    x0, y0, x1, y1 = edges.T.tolist()
-    sizes = [style.size or bottom - top for style, top, bottom in zip(words.styles, y0, y1, strict=True)]
-    bolds = [style.bold for style in words.styles]
-    made = list(map(Word, words.texts, x0, y0, x1, y1, sizes, bolds, words.glued, words.hyphened))
-    numbers = np.array(words.lines)
-    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(made)]
-    tops, lefts = np.minimum.reduceat(edges[:, 1], starts[:-1]), np.minimum.reduceat(edges[:, 0], starts[:-1])
-    bottoms, rights = np.maximum.reduceat(edges[:, 3], starts[:-1]), np.maximum.reduceat(edges[:, 2], starts[:-1])
+    raw.edges = words.edges
+    x0, y0, x1, y1 = edges.T
+    sizes = np.array([style.size for style in words.palette])[words.looks]
+    sizes = np.where(sizes > 0, sizes, y1 - y0)
+    bolds = np.array([style.bold for style in words.palette])[words.looks]
+    columns = (x0, y0, x1, y1, sizes, bolds, words.glued, words.hyphened)
+    made = list(
+        map(Word._make, zip(words.texts, *(column.tolist() for column in columns), range(len(x0)), strict=True))
+    )
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(words.lines)) + 1))
+    lefts, tops = np.minimum.reduceat(x0, starts).tolist(), np.minimum.reduceat(y0, starts).tolist()
+    rights, bottoms = np.maximum.reduceat(x1, starts).tolist(), np.maximum.reduceat(y1, starts).tolist()
+    gaps = np.maximum(x0[1:] - x1[:-1], x0[:-1] - x1[1:]) / np.maximum(np.maximum(sizes[1:], sizes[:-1]), 0.1)
+    gaps = np.concatenate(([0.0], gaps))
+    gaps[starts] = 0.0
+    widest = np.maximum.reduceat(gaps, starts).tolist()
+    odd = np.maximum.reduceat(words.glued | words.hyphened, starts).tolist()
+    first = starts.tolist()
     lines = [
-        Line(made[start:end], left, top, right, bottom, row)
-        for row, (start, end, left, top, right, bottom) in enumerate(
-            zip(starts, starts[1:], lefts.tolist(), tops.tolist(), rights.tolist(), bottoms.tolist(), strict=False)
+        Line(made[start:end], *sides, row=row, gap=gap, plain=not strange)
+        for row, (start, end, gap, strange, *sides) in enumerate(
+            zip(first, [*first[1:], len(made)], widest, odd, lefts, tops, rights, bottoms, strict=True)
         )
     ]
-    if any(style.turn != raw.turn for style in set(words.styles)):
-        for line, start in zip(lines, starts, strict=False):
-            line.aside = words.styles[start].turn != raw.turn
+    if any(style.turn != raw.turn for style in words.palette):
+        for line, start in zip(lines, first, strict=True):
+            line.aside = words.palette[words.looks[start]].turn != raw.turn
+    for style, count in zip(words.palette, words.letters_by_style(), strict=True):
+        raw.letters[style.size, style.bold] += count
+    raw.vocabulary = _whole_words(words)
     return lines
+
+
+def _whole_words(words: Words) -> set[str]:
+    """The words that are not parted at a line's end."""
+    if not words.hyphened.any():
+        return set(words.texts)
+    parted = words.hyphened.copy()
+    parted[1:] |= words.hyphened[:-1]
+    return {words.texts[index] for index in np.flatnonzero(~parted).tolist()}

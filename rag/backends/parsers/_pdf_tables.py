@@ -238,6 +238,8 @@ def _between(places: Sequence[float], value: float) -> int:
 
 def parted(line: Line, gutters: Sequence[float] = ()) -> list[Line]:
     """The line cut at its wide gaps and at the gutters that no word of it crosses; itself alone where it has none."""
+    if line.gap <= (NARROW_GAP if gutters else _WIDE_GAP) or line.aside or line.apart:
+        return [line]
     words = line.words
     cuts = []
     for index, (one, other) in enumerate(pairwise(words), 1):
@@ -247,7 +249,7 @@ def parted(line: Line, gutters: Sequence[float] = ()) -> list[Line]:
         )
         if wide and not (index == 1 and _LEAD.fullmatch(one.text)):
             cuts.append(index)
-    if not cuts or line.aside or line.apart:
+    if not cuts:
         return [line]
     edges = [0, *cuts, len(words)]
     return [line_of(words[start:end], line.row) for start, end in pairwise(edges)]
@@ -320,13 +322,17 @@ def open_tables(items: Sequence[Item], gutters: Sequence[float] = ()) -> list[It
     result: list[Item] = []
     run: list[_Row] = []
     for entry in [*_rows(items, gutters), None]:
-        if isinstance(entry, _Row) and (not run or _follows(run, entry)):
+        if isinstance(entry, _Row) and (_follows(run, entry) if run else len(entry.cells) > 1):
             run.append(entry)
             continue
         result += _table(run)
-        run = [entry] if isinstance(entry, _Row) else []
+        run = []
         if isinstance(entry, Table):
             result.append(entry)
+        elif entry is not None and len(entry.cells) > 1:
+            run = [entry]
+        elif entry is not None:
+            result += entry.cells[0]
     return result
 
 
@@ -372,25 +378,22 @@ def _follows(run: Sequence[_Row], row: _Row) -> bool:
     step = row.top - above.bottom
     if last.aside or line.aside or last.apart or line.apart or not -0.5 * last.height <= step <= 2.5 * last.height:
         return False
-    # A line alone at the left edge is a heading, or the text before or after a table.
-    edge = min(cell[0].x0 for other in run for cell in other.cells)
-    alone = len(row.cells) == 1 and line.x0 <= edge + line.size
-    return not alone or all(len(other.cells) == 1 for other in run)
+    if len(row.cells) > 1:
+        return True
+    # A line alone at the left edge is a heading, or the text after a table.
+    return line.x0 > min(cell[0].x0 for other in run for cell in other.cells) + line.size
 
 
 def _table(run: Sequence[_Row]) -> Iterator[Item]:
     """The rows as a table and the lines around it, or as lines where they do not stand in columns."""
-    first = next((place for place, row in enumerate(run) if len(row.cells) > 1), len(run))
-    body = list(run[first:])
+    body = list(run)
     while body and len(body[-1].cells) == 1 and not _continues_cell(body):
         body.pop()
     most = max((len(row.cells) for row in body), default=0)
     table = _in_columns(body) if sum(len(row.cells) > 1 for row in body) >= 2 or most > 2 else None
-    last = first + len(body) if table else first
-    yield from (line for row in run[:first] for cell in row.cells for line in cell)
     if table:
         yield table
-    yield from (line for row in run[last:] for cell in row.cells for line in cell)
+    yield from (line for row in run[len(body) if table else 0 :] for cell in row.cells for line in cell)
 
 
 def _continues_cell(rows: Sequence[_Row]) -> bool:

@@ -44,11 +44,12 @@ class Words:
 
     texts: list[str]
     edges: Edges
-    styles: list[Style]
+    palette: list[Style]
+    looks: NDArray[np.int64]  # of each word, its style's place in the palette
     objects: list[int | None]
-    lines: list[int]
-    glued: list[bool]
-    hyphened: list[bool]
+    lines: NDArray[np.int64]
+    glued: NDArray[np.bool_]
+    hyphened: NDArray[np.bool_]
     letters: str
 
     def only(self, keep: NDArray[np.bool_]) -> "Words":
@@ -57,19 +58,26 @@ class Words:
         return Words(
             [self.texts[i] for i in places],
             self.edges[keep],
-            [self.styles[i] for i in places],
+            self.palette,
+            self.looks[keep],
             [self.objects[i] for i in places],
-            [self.lines[i] for i in places],
-            [self.glued[i] for i in places],
-            [self.hyphened[i] for i in places],
+            self.lines[keep],
+            self.glued[keep],
+            self.hyphened[keep],
             self.letters,
         )
+
+    def letters_by_style(self) -> list[int]:
+        """How many letters the words of each style in the palette have."""
+        lengths = np.fromiter(map(len, self.texts), np.float64, len(self.texts))
+        counts: list[float] = np.bincount(self.looks, lengths, len(self.palette)).tolist()
+        return [int(count) for count in counts]
 
     def turn(self) -> int:
         """The direction in which most letters run: 0 to the right, 90 down, 180 to the left, 270 up the page."""
         letters: Counter[int] = Counter()
-        for style, text in zip(self.styles, self.texts, strict=True):
-            letters[style.turn] += len(text)
+        for style, count in zip(self.palette, self.letters_by_style(), strict=True):
+            letters[style.turn] += count
         return max((turn for turn in letters if turn >= 0), key=lambda turn: letters[turn], default=0)
 
 
@@ -115,39 +123,43 @@ def read_words(page: Any, text: Any) -> Words:
         before = len(spans)
         spans += [word.span() for word in pattern.finditer(letters, *line.span())]
         counts.append(len(spans) - before)
-    if not spans:
-        return Words([], np.empty((0, 4)), [], [], [], [], [], letters)
+    number = len(spans)
+    if not number:
+        none = np.empty(0, np.int64)
+        return Words([], np.empty((0, 4)), [], none, [], none, none.astype(bool), none.astype(bool), letters)
     starts = [start for start, _ in spans]
     ends = [end for _, end in spans]
     objects = native.objects(starts)
     place = Place(page)
+    palette, looks = _Styles(native, place).of(starts, objects)
     words = Words(
         texts=[letters[start:end] for start, end in spans],
         edges=place.shown(_edges(native, starts, ends, objects)),
-        styles=_Styles(native, place).of(starts, objects),
+        palette=palette,
+        looks=looks,
         objects=objects,
-        lines=[number for number, count in enumerate(counts) for _ in range(count)],
-        glued=[False] * len(spans),
-        hyphened=[False] * len(spans),
+        lines=np.repeat(np.arange(len(counts)), counts),
+        glued=np.zeros(number, bool),
+        hyphened=np.zeros(number, bool),
         letters=letters,
     )
     if cjk:
-        words.glued[1:] = [
-            start == end and line == other
-            for start, end, line, other in zip(starts[1:], ends, words.lines[1:], words.lines, strict=False)
-        ]
+        words.glued[1:] = (np.array(starts[1:]) == np.array(ends[:-1])) & (words.lines[1:] == words.lines[:-1])
     return _cleaned(words)
 
 
 def _cleaned(words: Words) -> Words:
     """With clean texts, a hyphen for PDFium's sign for one, and without what cleaning leaves nothing of."""
+    emptied = False
     if not words.letters.isascii() or _CONTROL.search(words.letters):
         for index, text in enumerate(words.texts):
             if not text.isascii() or not text.isprintable():
                 words.hyphened[index] = text[-1] == _HYPHEN
-                words.texts[index] = "".join(clean(text.replace(_HYPHEN, "-")).split())
+                cleaned = "".join(clean(text.replace(_HYPHEN, "-")).split())
+                words.texts[index] = cleaned
+                emptied = emptied or not cleaned
     places = np.isfinite(words.edges).all(axis=1)
-    if not all(words.texts) or not places.all():
+    if emptied or not places.all():
         words = words.only(places & np.array([bool(text) for text in words.texts]))
     return words
 
@@ -197,15 +209,15 @@ class _Styles:
         self.colour = [ctypes.c_uint() for _ in range(4)]
         self.references = [ctypes.byref(part) for part in self.colour]
         self.bold_fonts: dict[int, bool] = {}
-        self.same: dict[Style, Style] = {}
 
-    def of(self, starts: Sequence[int], objects: Sequence[int | None]) -> list[Style]:
-        known: dict[int | None, Style] = {}
+    def of(self, starts: Sequence[int], objects: Sequence[int | None]) -> tuple[list[Style], NDArray[np.int64]]:
+        """The styles that there are, and the place of each word's among them."""
+        places: dict[int | None, int] = {}
+        palette: dict[Style, int] = {}
         for start, item in zip(starts, objects, strict=True):
-            if item not in known:
-                style = self._style(start, item)
-                known[item] = self.same.setdefault(style, style)
-        return [known[item] for item in objects]
+            if item not in places:
+                places[item] = palette.setdefault(self._style(start, item), len(palette))
+        return list(palette), np.fromiter(map(places.__getitem__, objects), np.int64, len(objects))
 
     def _style(self, index: int, address: int | None) -> Style:
         text = self.native.text
@@ -215,30 +227,30 @@ class _Styles:
             matrix = self.matrix
             size *= math.hypot(matrix.c, matrix.d)
             turn = self.place.direction(matrix.a, matrix.b)
-        bold = bare("FPDFText_GetFontWeight")(text, index) >= 600
         if address is None:
-            return Style(size=_sane(size), bold=bold, turn=turn)
+            return Style(size=_sane(size), turn=turn)
         item = ctypes.c_void_p(address)
         mode = bare("FPDFTextObj_GetTextRenderMode")(item)
         filled = mode in (0, 2, 4, 6) and bare("FPDFPageObj_GetFillColor")(item, *self.references)
         red, green, blue, alpha = (part.value for part in self.colour) if filled else (0, 0, 0, 255)
         return Style(
             size=_sane(size),
-            bold=bold or self._bold(item),
+            bold=self._bold(item, index),
             turn=turn,
             invisible=mode in _INVISIBLE,
             faded=alpha < 10,
             colour=(red, green, blue) if filled else None,
         )
 
-    def _bold(self, item: ctypes.c_void_p) -> bool:
+    def _bold(self, item: ctypes.c_void_p, index: int) -> bool:
         font = bare("FPDFTextObj_GetFont", ctypes.c_void_p)(item)
         if not font:
             return False
         if font not in self.bold_fonts:
             name = ctypes.create_string_buffer(256)
             bare("FPDFFont_GetBaseFontName", ctypes.c_size_t)(ctypes.c_void_p(font), name, ctypes.c_size_t(256))
-            self.bold_fonts[font] = _BOLD_NAME.search(name.value.decode("latin-1")) is not None
+            heavy = bare("FPDFText_GetFontWeight")(self.native.text, index) >= 600
+            self.bold_fonts[font] = heavy or _BOLD_NAME.search(name.value.decode("latin-1")) is not None
         return self.bold_fonts[font]
 
 

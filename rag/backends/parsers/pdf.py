@@ -125,7 +125,7 @@ class _Reading:
     def _lay_out(self, waiting: Sequence[RawPage]) -> None:
         """Makes pages of what was read; each batch knows the words and running heads of those before it."""
         for raw in waiting:
-            self.vocabulary.learn(raw.lines)
+            self.vocabulary.learn(raw.vocabulary, raw.letters)
             self.furniture.learn(raw)
         sizes = self.vocabulary.sizes
         body = sizes.most_common(1)[0][0] if sizes else 0.0
@@ -138,7 +138,7 @@ class _Reading:
             if raw.hidden:
                 self.hidden_on.append(number)
             laid = lay_out(
-                arranged(raw), width=raw.width, height=raw.height, vocabulary=self.vocabulary, back=raw.back()
+                arranged(raw), width=raw.width, height=raw.height, edges=raw.edges, vocabulary=self.vocabulary
             )
             label = one_line(self.pdf.get_page_label(number - 1))[:40]
             self.candidates.append(laid.candidates)
