@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -651,18 +651,23 @@ def test_text_that_can_be_seen_is_kept(tmp_path: Path) -> None:
     assert document.warnings == ()
 
 
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as box:
+        yield box
+
+
 @needs_hostile
 @pytest.mark.parametrize("path", sorted(HOSTILE.glob("*/*.pdf")), ids=lambda path: path.name)
-def test_hostile_files_end_in_text_or_a_sentence(tmp_path: Path, path: Path) -> None:
-    with Sandbox() as sandbox:
-        try:
-            document = sandbox.parse(path, name=path.name, seconds=60, memory=MEMORY)
-        except Permanent as error:
-            assert error.message.endswith(".")
-            assert "CANARY" not in error.message
-        else:
-            check_promises(document)
-            assert "CANARY-PDF" not in "".join(page.text for page in document.pages)
+def test_hostile_files_end_in_text_or_a_sentence(sandbox: Sandbox, path: Path) -> None:
+    try:
+        document = sandbox.parse(path, name=path.name, seconds=60, memory=MEMORY)
+    except Permanent as error:
+        assert error.message.endswith(".")
+        assert "CANARY" not in error.message
+    else:
+        check_promises(document)
+        assert "CANARY-PDF" not in "".join(page.text for page in document.pages)
 
 
 @needs_files

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from rag.backends.parsers._layout import Item, Line, Table, Word, joined, line_of
 from rag.backends.parsers._pdf_drawn import Rectangle
+from rag.backends.parsers._pdf_grids import ruled_tables
 from rag.backends.parsers._pdf_notes import with_notes
 from rag.backends.parsers._pdf_page import RawPage
-from rag.backends.parsers._pdf_tables import NARROW_GAP, by_rows, open_tables, parted, ruled_tables
+from rag.backends.parsers._pdf_tables import NARROW_GAP, by_rows, open_tables, parted
 
 _LEFTWARDS = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 _LEAST_ROWS = 6

@@ -167,10 +167,11 @@ def _lines(words: Words, raw: RawPage) -> list[Line]:
     widest = np.maximum.reduceat(gaps, starts).tolist()
     odd = np.maximum.reduceat(words.glued | words.hyphened, starts).tolist()
     first = starts.tolist()
+    sides = zip(lefts, tops, rights, bottoms, strict=True)
     lines = [
-        Line(made[start:end], *sides, row=row, gap=gap, plain=not strange)
-        for row, (start, end, gap, strange, *sides) in enumerate(
-            zip(first, [*first[1:], len(made)], widest, odd, lefts, tops, rights, bottoms, strict=True)
+        Line(made[start:end], left, top, right, bottom, row, gap=gap, plain=not strange)
+        for row, (start, end, gap, strange, (left, top, right, bottom)) in enumerate(
+            zip(first, [*first[1:], len(made)], widest, odd, sides, strict=True)
         )
     ]
     if any(style.turn != raw.turn for style in words.palette):
