@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 _LEAST = 40  # letters under which nothing is said
+_NONE = ("zxx", "und", "mul")  # no words of a language, any, several
 _SURE = 0.5  # probability under which nothing is said
 _PIECES, _PIECE = 6, 2_000  # stretches of a long text that are looked at, and their length in characters
 _loading = threading.Lock()
@@ -21,7 +22,7 @@ def language_of(text: str) -> str:
     with _loading:
         identifier = _identifier()
     code, probability = identifier.classify(sample)
-    return str(code) if probability >= _SURE else ""
+    return str(code) if probability >= _SURE and code not in _NONE else ""
 
 
 def _sample(text: str) -> str:

@@ -1,7 +1,7 @@
 """The Celery application of workers that kill themselves: `celery -A tests.crash.app worker`.
 
-A file in the folder CRASH_ORDERS, named after a step, is the order to die there, once. It holds who dies: "child", the process that
-does the work, or "worker", with the one that started it.
+A file in the folder CRASH_ORDERS, named after a step, is the order to die there. It holds who dies: "child", the process that does
+the work, or "worker", with the one that started it, once; "always", the child, whenever it comes there.
 """
 
 import os
@@ -37,7 +37,8 @@ def _die_if_told(name: str) -> None:
     order = ORDERS / name
     try:
         whom = order.read_text()
-        order.rename(ORDERS / f"{name}.carried-out")
+        if whom != "always":
+            order.rename(ORDERS / f"{name}.carried-out")
     except FileNotFoundError:
         return
     if whom == "worker":

@@ -196,6 +196,22 @@ def in_step() -> bool:
     )
 
 
+def test_a_file_that_kills_its_reader_every_time_is_given_up_and_the_next_is_read(
+    workers: Workers, alice: User, policies: Collection
+) -> None:
+    workers.kill_at("read:parsed", "always")
+    poison = IngestRun.objects.get(revision=add(alice, policies, "poison.txt", prose("poison", 2)).latest_id)
+    workers.wait_until(lambda: not_ready() and all_ended(), "it is tried for ever")
+    poison.refresh_from_db()
+    assert (poison.state, poison.failures, poison.attempt) == (RunState.FAILED, 3, 3)
+    assert "three times" in poison.message
+    workers.spare("read:parsed")
+    add(alice, policies, "next.txt", prose("next", 2))
+    workers.wait_until(all_ended, "the next was not read")
+    assert [line.split()[0] for line in not_ready()] == ["poison.txt"]
+    assert_no_stray_files(workers)
+
+
 def test_a_flushed_redis_loses_no_document(workers: Workers, alice: User, policies: Collection) -> None:
     add(alice, policies, "first.txt", prose("first", 3))
     workers.wait_until(all_ended, "the workers do not work")

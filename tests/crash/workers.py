@@ -61,6 +61,10 @@ class Workers:
         """Orders whoever comes to this step next to be killed there with SIGKILL."""
         (self.orders / step).write_text(whom)
 
+    def spare(self, step: str) -> None:
+        """Takes the order back."""
+        (self.orders / step).unlink()
+
     def wait_for_death_at(self, step: str) -> None:
         """Returns once somebody has died there."""
         self.wait_until(lambda: (self.orders / f"{step}.carried-out").exists(), f"nobody came to {step}")
