@@ -256,6 +256,10 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "rag.tasks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     "upkeep": {"task": "rag.tasks.upkeep", "schedule": 300.0, "options": {"expires": 300}},
 }
+if env_str("FOOTNOTE_WATCH_ROOT"):
+    CELERY_BEAT_SCHEDULE["watch"] = {"task": "rag.tasks.watch", "schedule": 10.0, "options": {"expires": 10}}
+if env_list("FOOTNOTE_MAIL_HOSTS"):
+    CELERY_BEAT_SCHEDULE["mail"] = {"task": "rag.tasks.mail", "schedule": 60.0, "options": {"expires": 60}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "run" / "beat-schedule")
 
 # --- Logs: no document text, no questions, no e-mail addresses at INFO (P7)
@@ -288,6 +292,13 @@ RAG = {
     "EMBED_THREADS": env_int("FOOTNOTE_EMBED_THREADS", 0, most=64),  # 0: as many as there are cores
     "PARSE_SECONDS": env_int("FOOTNOTE_PARSE_SECONDS", 600, least=5, most=7200),
     "PARSE_MEMORY": env_int("FOOTNOTE_PARSE_MB", 1024, least=256, most=65536) * 1024 * 1024,
+    "COLLECTION_BYTES": env_int("FOOTNOTE_COLLECTION_GB", 0, most=1_000_000) * 1024**3,  # 0: no limit, also below
+    "COLLECTION_DOCUMENTS": env_int("FOOTNOTE_COLLECTION_DOCUMENTS", 0),
+    "USER_BYTES": env_int("FOOTNOTE_USER_GB", 0, most=1_000_000) * 1024**3,
+    "DOCUMENT_PAGES": env_int("FOOTNOTE_DOCUMENT_PAGES", 0),
+    "WATCH_ROOT": env_str("FOOTNOTE_WATCH_ROOT"),  # "": nobody can have folders of this server watched
+    "MAIL_HOSTS": tuple(env_list("FOOTNOTE_MAIL_HOSTS")),  # none: no mail is fetched
+    "MAIL_CA": env_str("FOOTNOTE_MAIL_CA"),
     "LEASE_SECONDS": 20,  # what a dead process held is taken up again within these and the sweep's ten
     "VECTOR_INDEX": "rag.backends.vectors.faiss.FaissIndex",
     "KEYWORD_INDEX": "rag.backends.keywords.tantivy.TantivyIndex",

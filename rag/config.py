@@ -24,6 +24,13 @@ class RagConfig:
     embed_threads: int
     parse_seconds: int
     parse_memory: int
+    collection_bytes: int  # the most; 0: no limit
+    collection_documents: int
+    user_bytes: int
+    document_pages: int
+    watch_root: str
+    mail_hosts: tuple[str, ...]
+    mail_ca: str
     lease_seconds: int
     vector_index: str
     keyword_index: str

@@ -73,6 +73,8 @@ class WatchedFolder(models.Model):
     enabled = models.BooleanField(_("on"), default=True)
     looked = models.DateTimeField(null=True, blank=True)
     message = models.CharField(max_length=300, blank=True)  # what is wrong with it, or ""
+    attempt = models.PositiveIntegerField(default=0)  # with lease_until: who looks into it now (rag/services/leases.py)
+    lease_until = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return self.path
@@ -93,6 +95,8 @@ class Mailbox(models.Model):
     last_uid = models.BigIntegerField(default=0)
     looked = models.DateTimeField(null=True, blank=True)
     message = models.CharField(max_length=300, blank=True)
+    attempt = models.PositiveIntegerField(default=0)  # with lease_until: who looks into it now (rag/services/leases.py)
+    lease_until = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.user} at {self.host}"
