@@ -1,27 +1,52 @@
-"""Gives passages their vectors, batch by batch; a killed run goes on after its last batch."""
+"""Gives passages their vectors, batch by batch; a killed run goes on after its last batch.
+
+Why several runs at once: a document of three passages costs as many transactions and messages as one of a thousand. Small runs that
+wait in the same queue are taken along, up to a few batches' worth; each keeps its own lease, and is ready on its own.
+Why a thread that computes ahead: the processor would rest while a batch is stored.
+Why the words' hash beside a vector: the same words under the same title and heading are embedded once in a collection, whichever
+document they stand in, and a revision embeds only what changed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from typing import TypeVar
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Length
 from django.utils import timezone
 
-from rag.backends.embedders.tokens import TokenCounter
+from rag.backends.embedders.base import Embedder
 from rag.domain import chunking
-from rag.models import Chunk, IngestRun, Revision, Vector
+from rag.domain.types import Vectors
+from rag.models import Chunk, Extraction, IngestRun, Vector
+from rag.models.content import ChunkQuerySet
 from rag.models.index import RunState
 from rag.services import indexing
 from rag.services.attempts import attempt
 from rag.services.following import follow
-from rag.services.leases import Lease
+from rag.services.leases import Lease, LeaseLost, free, lease_end
 from rag.services.library import next_version
 from rag.services.queues import Turn, TurnOver, Work, send
 from rag.services.steps import step
 from rag.slots import passage_embedder, token_counter
 
-EMBED_BATCH = 64  # passages between two commits: about three seconds of work that a kill can cost
+EMBED_BATCH = 128  # passages between two commits: two to six seconds of work that a kill can cost
+COMPANIONS = 64  # runs that are taken along at most
+_SMALL = EMBED_BATCH // 2  # passages of a run that is taken along
+_TOGETHER = 4 * EMBED_BATCH  # passages of all that are taken along
+_LOOKED_UP = 400  # hashes in one SELECT
+
+_Row = TypeVar("_Row")
 
 
 def embed(revision_id: int) -> None:
-    """Embeds what the revision still lacks, batch by batch; a killed run goes on after its last batch."""
+    """Embeds what the revision still lacks and, with it, small ones that wait behind it. Returns quietly where nothing waits."""
     step("embed:before-claim")
     run = (
         IngestRun.objects.filter(
@@ -36,52 +61,286 @@ def embed(revision_id: int) -> None:
     lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING), **began)
     if lease is None:
         return
-    step("embed:claimed")
+    collections = {run.revision.document.collection_id}
     with attempt(lease):
+        embedder = passage_embedder()  # the first time takes seconds: nobody else is kept waiting for it
+        companions = _companions(run)
+        collections.update(member.collection_id for member in companions)
+        step("embed:claimed")
         try:
-            _embed_missing(run.revision, lease, Turn(Work.EMBEDDING, bulk=run.bulk))
+            _Group([_member(run, lease), *companions], embedder, Turn(Work.EMBEDDING, bulk=run.bulk)).embed()
         except TurnOver:
             with transaction.atomic():
                 lease.release(queued=timezone.now())
                 send(Work.EMBEDDING, revision_id, bulk=run.bulk)
-        else:
-            step("embed:embedded")
-            lease.release(state=RunState.READY, finished=timezone.now(), failures=0, message="")
-            step("embed:ready")
-    follow(run.revision.document.collection_id, Work.EMBEDDING, bulk=run.bulk)
+        finally:
+            _give_back(companions)
+        step("embed:ready")
+    for collection_id in sorted(collections):
+        follow(collection_id, Work.EMBEDDING, bulk=run.bulk)
 
 
-def _embed_missing(revision: Revision, lease: Lease, turn: Turn) -> None:
-    embedder = passage_embedder()
-    digest = indexing.vector_digest(embedder.digest)
-    counter = token_counter()
-    chunks = list(
-        Chunk.objects.for_maintenance()
-        .filter(extraction__revision=revision)
-        .exclude(vectors__digest=digest)
-        .values_list("id", "text", "heading", "collection_id", "extraction__title")
-    )
-    total = Chunk.objects.for_maintenance().filter(extraction__revision=revision).count()
-    done = total - len(chunks)
-    # Alike lengths share a batch: padding is wasted work.
-    chunks.sort(key=lambda row: len(row[1]))
-    for start in range(0, len(chunks), EMBED_BATCH):
-        batch = chunks[start : start + EMBED_BATCH]
-        vectors = embedder.embed_passages([_embedded_text(counter, *row[1:3], row[4]) for row in batch])
-        step("embed:batch-computed")
-        with lease.guarded():
-            version = next_version(revision.document.collection_id)
-            Vector.objects.bulk_create(
-                Vector(chunk_id=row[0], collection_id=row[3], version=version, digest=digest, data=vector.tobytes())
-                for row, vector in zip(batch, vectors, strict=True)
+def carry_over(extraction: Extraction, old: ChunkQuerySet) -> int:
+    """Gives passages of `extraction` the vectors that its collection has of the same words, and says how many got one.
+
+    For the transaction in which the passages `old` are about to be removed with their vectors; without any there is nothing
+    that the embedder would not find by itself.
+    """
+    if not old.exists():
+        return 0
+    digest = indexing.current_digest()
+    fresh = Chunk.objects.for_maintenance().filter(extraction=extraction)
+    carried = 0
+    for batch in _sliced(_passages(fresh.order_by("pk")), _LOOKED_UP):
+        known = _known(batch[0].collection_id, digest, {passage.words for passage in batch})
+        found = [passage for passage in batch if passage.words in known]
+        Vector.objects.bulk_create(
+            Vector(
+                chunk_id=passage.chunk_id,
+                collection_id=passage.collection_id,
+                version=passage.version,
+                digest=digest,
+                words=passage.words,
+                data=known[passage.words],
             )
-            done += len(batch)
-            lease.write(done=done, total=total, failures=0)  # it came further: what breaks it is yet to come
-        step("embed:batch-stored")
-        if done < total and turn.over():
+            for passage in found
+        )
+        carried += len(found)
+    return carried
+
+
+# --- Who is embedded together
+
+
+@dataclass
+class _Member:
+    """A run whose lease is held, and what of it is not stored yet."""
+
+    pk: int
+    lease: Lease
+    collection_id: UUID
+    revision_id: int
+    total: int
+    missing: set[int] = field(default_factory=set)  # ids of chunks
+
+
+def _member(run: IngestRun, lease: Lease) -> _Member:
+    return _Member(run.pk, lease, run.revision.document.collection_id, run.revision_id, run.total)
+
+
+def _companions(run: IngestRun) -> list[_Member]:
+    """Small runs that wait in the same queue, leased for long enough: each stored batch renews them.
+
+    One that failed or died before comes alone, so that it takes nobody else down.
+    """
+    if run.failures or run.total > _SMALL:
+        return []
+    with transaction.atomic():
+        waiting = (
+            IngestRun.objects.filter(
+                free(),
+                state=RunState.EMBEDDING,
+                bulk=run.bulk,
+                failures=0,
+                total__lte=_SMALL,
+                queued__lte=timezone.now(),
+                revision__document__deleted__isnull=True,
+            )
+            .exclude(pk=run.pk)
+            .select_related("revision__document")
+            .select_for_update(of=("self",), skip_locked=True)
+            .order_by("queued", "pk")
+        )
+        chosen: list[IngestRun] = []
+        room = _TOGETHER - run.total
+        for other in waiting[:COMPANIONS]:
+            if (room := room - other.total) < 0:
+                break
+            chosen.append(other)
+        IngestRun.objects.filter(pk__in=[other.pk for other in chosen]).update(
+            attempt=F("attempt") + 1, lease_until=lease_end(), started=timezone.now()
+        )
+    return [_member(other, Lease(IngestRun, other.pk, other.attempt + 1)) for other in chosen]
+
+
+def _give_back(companions: Iterable[_Member]) -> None:
+    """Lets those that are not done wait again; the sweeper queues them."""
+    for member in companions:
+        try:
+            member.lease.release(queued=timezone.now())
+        except LeaseLost:
+            continue  # it is ready, which is the rule, or somebody has stopped it
+
+
+# --- The work
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    chunk_id: int
+    collection_id: UUID
+    version: int
+    text: str
+    words: str
+
+
+@dataclass
+class _Batch:
+    """Passages on their way: those whose vectors were known, those in the batch before, those that are being computed."""
+
+    passages: list[_Passage]
+    vectors: dict[str, bytes]  # by words
+    computing: list[str]
+    future: Future[Vectors]
+
+    def complete(self, before: dict[str, bytes]) -> None:
+        """Waits until every vector is there; `before` are those of the batch before."""
+        rows = self.future.result().astype("<f4", copy=False)
+        self.vectors |= {words: row.tobytes() for words, row in zip(self.computing, rows, strict=True)}
+        for passage in self.passages:
+            if passage.words not in self.vectors:
+                self.vectors[passage.words] = before[passage.words]
+
+
+class _Group:
+    """Runs that are embedded together."""
+
+    def __init__(self, members: Sequence[_Member], embedder: Embedder, turn: Turn) -> None:
+        self._members = {member.pk: member for member in members}
+        self._embedder, self._turn = embedder, turn
+        self._digest = indexing.vector_digest(embedder.digest)
+        self._owner: dict[int, _Member] = {}  # by chunk
+
+    def embed(self) -> None:
+        """Brings every run to its end. Raises TurnOver, with batches stored, when others should go first."""
+        waiting = self._waiting()
+        self._store([], {})  # a run that lacks nothing is ready
+        with ThreadPoolExecutor(1, thread_name_prefix="embed") as pool:
+            batches = _sliced(waiting, EMBED_BATCH)
+            batch = self._begin(pool, next(batches, []), ())
+            before: dict[str, bytes] = {}
+            while batch is not None:
+                after = None if self._turn.over() else self._begin(pool, next(batches, []), batch.computing)
+                batch.complete(before)
+                step("embed:batch-computed")
+                self._store(batch.passages, batch.vectors)
+                step("embed:batch-stored")
+                before, batch = batch.vectors, after
+        if any(member.missing for member in self._members.values()):
             raise TurnOver
 
+    def _waiting(self) -> Iterator[int]:
+        """Ids of the chunks without vector. Alike lengths share a batch: padding is wasted work."""
+        by_revision = {member.revision_id: member for member in self._members.values()}
+        chunks = Chunk.objects.for_maintenance().filter(extraction__revision__in=by_revision)
+        rows = chunks.exclude(vectors__digest=self._digest).annotate(size=Length("text"))
+        ordered = list(rows.order_by("-size", "pk").values_list("pk", "extraction__revision"))
+        for chunk_id, revision_id in ordered:
+            self._owner[chunk_id] = by_revision[revision_id]
+            self._owner[chunk_id].missing.add(chunk_id)
+        return iter([chunk_id for chunk_id, _ in ordered])
 
-def _embedded_text(counter: TokenCounter, text: str, heading: list[str], title: str) -> str:
-    header = chunking.context_header(title, heading, counter.offsets)
-    return f"{header}\n{text}" if header else text
+    def _begin(self, pool: ThreadPoolExecutor, chunk_ids: list[int], computing: Sequence[str]) -> _Batch | None:
+        """Sets the computing of these chunks going; `computing` are words that are on their way already."""
+        if not chunk_ids:
+            return None
+        passages = list(_passages(Chunk.objects.for_maintenance().filter(pk__in=chunk_ids)))
+        known: dict[str, bytes] = {}
+        for collection_id in {passage.collection_id for passage in passages}:
+            theirs = {passage.words for passage in passages if passage.collection_id == collection_id}
+            known |= _known(collection_id, self._digest, theirs)
+        texts = {passage.words: passage.text for passage in passages}
+        for words in (*known, *computing):
+            texts.pop(words, None)
+        future = pool.submit(self._embedder.embed_passages, list(texts.values()))
+        return _Batch(passages, known, list(texts), future)
+
+    def _store(self, passages: list[_Passage], vectors: dict[str, bytes]) -> None:
+        """Writes the vectors of the runs that are still held, and what that means for each run, in one transaction.
+
+        The collections are locked first and the runs second, as whoever adds or deletes documents does; chunks cannot go then.
+        """
+        with transaction.atomic():
+            ids = sorted({passage.collection_id for passage in passages})
+            versions = {collection_id: next_version(collection_id) for collection_id in ids}
+            self._let_go()
+            wanted = [passage for passage in passages if self._owner[passage.chunk_id].pk in self._members]
+            there = set(
+                Chunk.objects.for_maintenance()
+                .filter(pk__in=[passage.chunk_id for passage in wanted])
+                .values_list("pk", flat=True)
+            )
+            Vector.objects.bulk_create(
+                Vector(
+                    chunk_id=passage.chunk_id,
+                    collection_id=passage.collection_id,
+                    version=versions[passage.collection_id],
+                    digest=self._digest,
+                    words=passage.words,
+                    data=vectors[passage.words],
+                )
+                for passage in wanted
+                if passage.chunk_id in there
+            )
+            # What is not there any more is not missing either.
+            stored = {passage.chunk_id for passage in passages}
+            further = [member for member in self._members.values() if member.missing & stored]
+            for member in further:
+                member.missing -= stored
+            self._note(further)
+            if any(not member.missing for member in self._members.values()):
+                step("embed:embedded")
+        self._members = {row: member for row, member in self._members.items() if member.missing}
+
+    def _let_go(self) -> None:
+        """Forgets the runs that were cancelled, deleted or taken over. Raises LeaseLost when none is left."""
+        held = Q()
+        for member in self._members.values():
+            held |= Q(pk=member.pk, attempt=member.lease.attempt)
+        rows = IngestRun.objects.filter(held, lease_until__isnull=False).select_for_update()
+        still = set(rows.values_list("pk", flat=True)) if self._members else set()
+        self._members = {row: member for row, member in self._members.items() if row in still}
+        if not self._members:
+            raise LeaseLost
+
+    def _note(self, further: Iterable[_Member]) -> None:
+        """Writes how far each run is; whoever lacks nothing is ready."""
+        ready = [row for row, member in self._members.items() if not member.missing]
+        IngestRun.objects.filter(pk__in=ready).update(
+            state=RunState.READY,
+            finished=timezone.now(),
+            lease_until=None,
+            failures=0,
+            message="",
+            done=F("total"),
+        )
+        for member in further:
+            if member.missing:  # it came further: what breaks it is yet to come
+                IngestRun.objects.filter(pk=member.pk).update(done=member.total - len(member.missing), failures=0)
+        IngestRun.objects.filter(pk__in=self._members.keys() - set(ready)).update(lease_until=lease_end())
+
+
+def _known(collection_id: UUID, digest: str, words: Iterable[str]) -> dict[str, bytes]:
+    """The vectors that the collection has of these words."""
+    rows = Vector.objects.filter(collection_id=collection_id, digest=digest, words__in=list(words))
+    return {hashed: bytes(data) for hashed, data in rows.values_list("words", "data")}
+
+
+def _passages(chunks: ChunkQuerySet) -> Iterator[_Passage]:
+    """The chunks with the texts that are embedded of them."""
+    rows = chunks.values_list("pk", "collection_id", "version", "text", "heading", "extraction__title")
+    for pk, collection_id, version, text, heading, title in rows.iterator(chunk_size=_LOOKED_UP):
+        header = _header(title, tuple(heading))
+        whole = f"{header}\n{text}" if header else text
+        words = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        yield _Passage(pk, collection_id, version, whole, words)
+
+
+@lru_cache(maxsize=1024)
+def _header(title: str, heading: tuple[str, ...]) -> str:
+    return chunking.context_header(title, heading, token_counter().offsets)
+
+
+def _sliced(rows: Iterator[_Row], size: int) -> Iterator[list[_Row]]:
+    while batch := list(islice(rows, size)):
+        yield batch

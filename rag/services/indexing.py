@@ -94,10 +94,11 @@ def rebuild(collection_id: UUID) -> None:
     IndexGeneration.objects.filter(collection_id=collection_id).update(current=False)
     sync(collection_id)
     with _writing(collection_id) as folder:
-        _publish_vectors(collection_id, folder, _current(collection_id, IndexKind.VECTORS, _digest()))
+        _publish_vectors(collection_id, folder, _current(collection_id, IndexKind.VECTORS, current_digest()))
 
 
-def _digest() -> str:
+def current_digest() -> str:
+    """What names the vectors that this installation works with."""
     return vector_digest(embedding_identity().digest)
 
 
@@ -140,7 +141,7 @@ def _sync_keywords(collection_id: UUID, folder: Path) -> None:
 
 
 def _sync_vectors(collection_id: UUID, folder: Path) -> None:
-    digest = _digest()
+    digest = current_digest()
     generation = _current(collection_id, IndexKind.VECTORS, digest)
     since = {"collection_id": collection_id, "version__gt": generation.version if generation else 0}
     tail = Vector.objects.filter(**since, digest=digest).count()
@@ -150,7 +151,7 @@ def _sync_vectors(collection_id: UUID, folder: Path) -> None:
 
 
 def _publish_vectors(collection_id: UUID, folder: Path, generation: IndexGeneration | None) -> None:
-    digest, dimension = _digest(), embedding_identity().dimension
+    digest, dimension = current_digest(), embedding_identity().dimension
     index: VectorIndex | None = None
     if generation is not None:
         try:
@@ -287,7 +288,7 @@ class Reader:
                 self._version = target
 
     def _follow_vectors(self, target: int) -> None:
-        digest = _digest()
+        digest = current_digest()
         generation = _current(self.collection_id, IndexKind.VECTORS, digest)
         found = generation.pk if generation else None
         since = self._version

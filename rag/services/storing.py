@@ -23,6 +23,7 @@ from rag.services import fields, queues
 from rag.services.attempts import IN_WORK, superseded
 from rag.services.children import Inside
 from rag.services.coverage import Coverage, covered, settled
+from rag.services.embedding import carry_over
 from rag.services.leases import Lease
 from rag.services.library import next_version, remove_chunks
 from rag.slots import token_counter
@@ -141,10 +142,13 @@ def _write(revision: Revision, parsed: ParsedDocument, content: _Content, versio
     IngestRun.objects.filter(revision__document=document, state__in=IN_WORK).exclude(revision=revision).update(
         state=RunState.CANCELLED, attempt=F("attempt") + 1, lease_until=None, message=superseded().message
     )
-    # Whatever an earlier revision or an earlier reading of this one left to be searched goes in the same moment.
-    remove_chunks(document.collection_id, Chunk.objects.for_maintenance().filter(document=document))
     for rows in _batches(_chunks(extraction, document, version, content.passages), _CHUNKS):
         Chunk.objects.bulk_create(rows)
+    # Whatever an earlier revision or an earlier reading of this one left to be searched goes in the same moment; what it
+    # left of vectors stays with the passages that say the same.
+    old = Chunk.objects.for_maintenance().filter(document=document).exclude(extraction=extraction)
+    carry_over(extraction, old)
+    remove_chunks(document.collection_id, old)
     Document.objects.filter(pk=document.pk).update(title=title, current=revision)
     fields.fill(document, extraction)
 

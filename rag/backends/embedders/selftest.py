@@ -155,7 +155,7 @@ def agreement_of(questions: Vectors, wanted: Vectors, passages: Vectors) -> floa
         np.argsort(-(questions @ vectors.T), axis=1, kind="stable")[:, :NEAREST] for vectors in (wanted, passages)
     ]
     shared = [len(set(first) & set(second)) for first, second in zip(*nearest, strict=True)]
-    return round(float(np.mean(shared)) / nearest[0].shape[1], 4)
+    return round(sum(shared) / nearest[0].size, 4)
 
 
 def _timed(embed: Callable[[list[str]], Vectors], passages: list[str], threads: int) -> tuple[Vectors, float]:
