@@ -107,7 +107,7 @@
           if (!(error instanceof Lost)) throw error;
           failures += 1;
           asked = !this.url;
-          if (failures > 1) this.say(texts.lost);
+          this.say(texts.lost);
           await pause(Math.min(30, 0.5 * 2 ** failures));
         }
       }

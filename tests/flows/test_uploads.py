@@ -64,10 +64,12 @@ class Tus:
     def delete(self, address: str) -> HttpResponse:
         return self._send("DELETE", address, {"Tus-Resumable": "1.0.0"}, None)
 
-    def _send(self, method: str, address: str, headers: dict[str, str], body: bytes | None) -> Any:
+    def _send(self, method: str, address: str, headers: dict[str, str], body: bytes | None) -> HttpResponse:
         if body is not None:
             headers = headers | {"Content-Type": PIECE}
-        return self.client.generic(method, address, body or b"", content_type="", headers=headers)
+        answer: Any = self.client.generic(method, address, body or b"", content_type="", headers=headers)
+        assert isinstance(answer, HttpResponse)
+        return answer
 
 
 @pytest.fixture

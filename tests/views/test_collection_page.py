@@ -34,7 +34,7 @@ def made(actor: User, collection: Collection, path: str, **run: object) -> Docum
     return Document.objects.select_related("latest__run").get(pk=added.document.pk)
 
 
-STATES = [
+STATES: list[tuple[dict[str, Any], str, str]] = [
     ({"state": RunState.QUEUED}, "waiting", "work"),
     ({"state": RunState.READING}, "reading", "work"),
     ({"state": RunState.READING, "done": 12, "total": 80}, "reading page 12 of 80", "work"),
