@@ -89,6 +89,40 @@ def upkeep() -> None:
     indexing.sync_all()
 
 
+@shared_task(time_limit=60)
+def watch() -> None:
+    """Has every watched folder looked into."""
+    from rag.services import watching
+
+    for watched_id in watching.due():
+        look.apply_async((watched_id,), expires=30)
+
+
+@shared_task(time_limit=600)
+def look(watched_id: int) -> None:
+    """Takes what has settled in a watched folder."""
+    from rag.services import watching
+
+    watching.look(watched_id)
+
+
+@shared_task(time_limit=60)
+def mail() -> None:
+    """Has every mailbox looked into."""
+    from rag.services import mailboxes
+
+    for mailbox_id in mailboxes.due():
+        fetch.apply_async((mailbox_id,), expires=60)
+
+
+@shared_task(time_limit=300)
+def fetch(mailbox_id: int) -> None:
+    """Takes the new mails of a mailbox."""
+    from rag.services import mailboxes
+
+    mailboxes.fetch(mailbox_id)
+
+
 def waiting(queue: str) -> int:
     """How many messages wait in a queue. Raises OperationalError when Redis does not answer.
 

@@ -43,7 +43,7 @@ from rag.config import rag_config
 from rag.domain.types import ParsedDocument
 from rag.models import Chunk, Collection, Document, IngestRun
 from rag.models.index import RunState
-from rag.services import children, library, queues, recognition, storing
+from rag.services import children, library, queues, quotas, recognition, storing
 from rag.services.attempts import ATTEMPTS, IN_WORK, attempt, superseded, waiting_state
 from rag.services.following import follow, send_for_those_behind
 from rag.services.leases import Lease, free
@@ -90,6 +90,7 @@ def _read(run: IngestRun, lease: Lease, folder: Path) -> None:
     step("read:converted")
     parsed = _parse(run, lease, file, name, _made(folder / "inside"))
     step("read:parsed")
+    quotas.require_pages(len({page.number for page in parsed.pages if page.number is not None}))
     inside = children.take_in(revision, parsed.attachments, lease)
     step("read:children-added")
     pages = list(parsed.pages)
@@ -131,6 +132,7 @@ def _parse(run: IngestRun, lease: Lease, file: Path, name: str, inside: Path) ->
     def progress(done: int, total: int | None) -> None:
         nonlocal written
         lease.check()
+        quotas.require_pages(total or 0)  # at once, where the parser knows how many will come
         if time.monotonic() - written >= _WRITTEN_EVERY:
             written = time.monotonic()
             lease.write(**({} if recognising else {"done": done, "total": total or 0}))

@@ -27,7 +27,7 @@ from rag.domain.errors import Permanent
 from rag.models import Batch, Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
 from rag.models.content import ChunkQuerySet
 from rag.models.index import RunState
-from rag.services import queues
+from rag.services import queues, quotas
 
 _BLOCK = 1024 * 1024
 NESTING_MOST = 4  # a file in a mail in an archive in a mail
@@ -87,7 +87,8 @@ def add_document(
 
     Other bytes at a live document's path become its next revision where `replaces` says so; otherwise Exists is raised.
     `bulk` waits behind what people upload one by one. The caller has checked that `actor` may write to `collection`.
-    Raises Permanent for an empty, unsupported or mislabelled file, and for a path that belongs to a file inside another.
+    Raises Permanent for an empty, unsupported or mislabelled file, and for a path that belongs to a file inside another; OverQuota
+    where the collection or `actor` has no room for it.
     """
     new = _Arrival(
         actor=actor,
@@ -198,6 +199,7 @@ def _record(new: _Arrival, stored: _Stored) -> Added:
     places = Document.objects.live().filter(collection=new.collection, path=new.path)
     document = places.select_related("latest", "parent").first()
     if document is None:
+        quotas.require_room(new.collection, new.actor, size=stored.size, documents=1)
         document, outcome = _placed(new), Outcome.NEW
     else:
         if document.parent_id != (new.parent.pk if new.parent else None):
@@ -207,6 +209,7 @@ def _record(new: _Arrival, stored: _Stored) -> Added:
             return Added(document, Outcome.UNCHANGED)
         if not new.replaces:
             raise Exists(_("Another file is at “%(path)s” already.") % {"path": new.path})
+        quotas.require_room(new.collection, new.actor, size=stored.size, documents=0)
         outcome = Outcome.REVISED
     revision = Revision.objects.create(
         document=document,

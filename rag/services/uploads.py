@@ -30,7 +30,7 @@ from rag.backends.parsers import HEAD, parser_for
 from rag.config import rag_config
 from rag.domain.errors import Permanent, RagError, Retryable
 from rag.models import Batch, Collection, Document, Upload
-from rag.services import imports, library
+from rag.services import imports, library, quotas
 from rag.services.library import Added
 
 KEPT = timedelta(hours=24)  # how long an upload waits for its next piece, or for an answer
@@ -110,11 +110,13 @@ def open_upload(actor: User, collection: Collection, announced: Announced, *, ba
     """
     try:
         path = library.clean_path(announced.path)
-        _check_size(path, announced.size)
+        check_size(path, announced.size)
+        # Judged again when it is here; a document that it replaces is none more.
+        quotas.require_room(collection, actor, size=announced.size, documents=0 if taken(collection, [path]) else 1)
     except Permanent as error:
         imports.note_refused(batch, announced.path, error.message)
         raise
-    _require_room(announced.size)
+    require_disk(announced.size)
     if announced.when_taken is WhenTaken.BOTH:
         path = library.free_path(collection, path)
     upload = Upload(
@@ -133,7 +135,8 @@ def open_upload(actor: User, collection: Collection, announced: Announced, *, ba
     return upload
 
 
-def _check_size(path: str, size: int) -> None:
+def check_size(path: str, size: int) -> None:
+    """Raises Permanent for an empty file, and TooLarge for one of more bytes than one file may have."""
     name = PurePosixPath(path).name
     if size <= 0:
         raise Permanent(_("“%(name)s” is empty.") % {"name": name})
@@ -142,7 +145,8 @@ def _check_size(path: str, size: int) -> None:
         raise TooLarge(sentence % {"name": name, "limit": settings.UPLOAD_LIMIT // (1024 * 1024)})
 
 
-def _require_room(size: int) -> None:
+def require_disk(size: int) -> None:
+    """Raises Full where the disk has no room for so many bytes."""
     if shutil.disk_usage(rag_config().data).free - _RESERVE < size:
         raise _full()
 
