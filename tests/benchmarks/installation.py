@@ -54,6 +54,25 @@ class Row:
 
 def memory(root: int) -> dict[str, int]:
     """Proportional set size in bytes of `root` and all that it started, by part: shared pages are counted once in the sum."""
+    found: dict[str, int] = {}
+    for pid, name in _tree(root, "supervisor", _children()):
+        found[name] = found.get(name, 0) + _pss(pid)
+    return found
+
+
+def processor_seconds(root: int) -> float:
+    """Seconds of processor time that `root` and all that it started have used, those that have ended included."""
+    ticks = 0
+    for pid, _ in _tree(root, "", _children()):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))  # own and of children waited for, in user and system mode
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children() -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -61,10 +80,7 @@ def memory(root: int) -> dict[str, int]:
         except OSError:
             continue
         children.setdefault(parent, []).append(int(folder.name))
-    found: dict[str, int] = {}
-    for pid, name in _tree(root, "supervisor", children):
-        found[name] = found.get(name, 0) + _pss(pid)
-    return found
+    return children
 
 
 def _tree(pid: int, name: str, children: dict[int, list[int]]) -> Iterator[tuple[int, str]]:
