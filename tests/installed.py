@@ -159,14 +159,24 @@ class Person:
 
     def try_upload(self, path: str, name: str, content: bytes) -> str | None:
         """The sentence with which the file is refused, or None when it is taken. `name` may hold folders."""
-        answer = self._http.post(
-            f"{path}upload/",
-            data={"csrfmiddlewaretoken": self._token, "path": name},
-            files={"files": (name.rpartition("/")[2], content)},
-            headers={"Accept": "application/json"},
-        )
-        told = answer.json()
-        return None if told["ok"] else str(told["message"])
+        address, sent, piece = f"{path}uploads/", 0, 8 * 1024 * 1024
+        while True:
+            headers = {
+                "Tus-Resumable": "1.0.0",
+                "Content-Type": "application/offset+octet-stream",
+                "X-CSRFToken": self._token,
+            }
+            if sent == 0:
+                path64 = b64encode(name.encode()).decode()
+                headers |= {"Upload-Length": str(len(content)), "Upload-Metadata": f"path {path64}"}
+            headers |= {"Upload-Offset": str(sent)}
+            method = "PATCH" if sent else "POST"
+            answer = self._http.request(method, address, content=content[sent : sent + piece], headers=headers)
+            if not answer.is_success:
+                return str(answer.json()["message"])
+            address, sent = answer.headers.get("Location", address), sent + piece
+            if sent >= len(content):
+                return None
 
     def open_import(self, path: str, announced: int) -> str:
         """The id of a new import of so many files into the collection at `path`."""

@@ -196,6 +196,8 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
 def _unread(answers: Sequence[Answer], reader: User) -> dict[UUID, tuple[str, str]]:
     """For each conversation, what was not read in its collections as far as the reader may read them, and where that is shown."""
     asked = {answer.conversation_id: set[UUID]() for answer in answers}
+    if all(answer.state in RUNNING for answer in answers):
+        return {conversation: ("", "") for conversation in asked}  # it is said under a finished answer
     links = Conversation.collections.through.objects.filter(conversation__in=asked)
     for conversation, collection in links.values_list("conversation", "collection"):
         asked[conversation].add(collection)

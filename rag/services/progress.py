@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 
 from rag.models import Batch, Collection, IngestRun
 from rag.models.index import RunState
-from rag.services.imports import IN_WORK
+from rag.services.attempts import IN_WORK
 
 # How much of a document's work is behind it when a stage begins, and when it ends. Embedding is most of it.
 _STAGES = {
@@ -37,25 +37,31 @@ class Wave:
 
 
 def wave(collection: Collection) -> Wave:
-    """The collection's work at this moment. Costs nothing to speak of while nothing is in work: its index says so."""
+    """The collection's work at this moment. Costs nothing to speak of while nothing is in work."""
     live = IngestRun.objects.filter(
-        revision__document__collection=collection,
-        revision__document__deleted__isnull=True,
-        revision=F("revision__document__latest"),
-    )
+        revision__document__deleted__isnull=True, revision=F("revision__document__latest")
+    ).order_by()
+    # Of all collections, and then this one's: a condition on the collection makes SQLite walk through all of its documents
+    # instead of the few runs that are in work (130 ms against less than 1 with 50,000 documents).
+    place = "revision__document__collection"
     running = live.filter(state__in=IN_WORK)
-    waiting = running.filter(state=RunState.QUEUED).aggregate(count=Count("pk"), size=Sum("revision__size"))
-    active = list(
-        running.exclude(state=RunState.QUEUED).values_list("state", "done", "total", "revision__size").order_by("pk")
-    )
+    queued = running.filter(state=RunState.QUEUED).values(place).annotate(count=Count("pk"), size=Sum("revision__size"))
+    waiting = {row[place]: row for row in queued}.get(collection.pk, {"count": 0, "size": 0})
+    rows = running.exclude(state=RunState.QUEUED).values_list(place, "state", "done", "total", "revision__size")
+    active = [row[1:] for row in rows if row[0] == collection.pk]
     count = waiting["count"] + len(active)
     if not count:
         return Wave(0, 0, 0, 0)
-    batches = Batch.objects.filter(collection=collection, runs__state__in=IN_WORK).distinct().values("pk")
-    ended = live.filter(batch__in=batches).exclude(state__in=IN_WORK)
-    over = ended.aggregate(count=Count("pk"), size=Sum("revision__size"))
+    batches = list(
+        Batch.objects.filter(collection=collection, runs__state__in=IN_WORK).distinct().values_list("pk", flat=True)
+    )
+    over = (
+        live.filter(batch__in=batches)
+        .exclude(state__in=IN_WORK)
+        .aggregate(count=Count("pk"), size=Sum("revision__size"))
+    )
     behind = sum(size * _share(state, done, total) for state, done, total, size in active)
-    size = (waiting["size"] or 0) + sum(row[3] for row in active)
+    size = waiting["size"] + sum(row[3] for row in active)
     return Wave(
         ended=over["count"],
         total=over["count"] + count,

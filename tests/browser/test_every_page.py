@@ -1,6 +1,7 @@
 """Every page in every look: nothing sticks out, nothing is missing, nothing is complained about."""
 
 import re
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -13,11 +14,15 @@ from tests.browser.conftest import Open
 from tests.browser.screens import LOOKS, Look, overflow
 from tests.browser.thread import ask, wait_until_done
 from tests.installed import Installed, Person
+from tests.site import new_collection
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 # For programs, or no HTML; and the page that asks before any deletion, which needs a field here.
-NO_PAGES = {"health_live", "health_ready", "answer_stream", "original", "page_picture", "fields_csv", "field_delete"}
+NO_PAGES = {
+    *("health_live", "health_ready", "answer_stream", "collection_events", "original", "page_picture", "fields_csv"),
+    *("import_csv", "field_delete"),
+}
 SIGNED_OUT = {"account_login"}
 # From the smallest phone that is sold to a wide screen.
 WINDOWS = (*LOOKS[:3], Look("phone dark", width=320, height=640, scheme="dark"), Look("tablet", width=820, height=1180))
@@ -37,7 +42,7 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
     collection = _first(r"/collections/([0-9a-f-]{36})/", person.collection())
     cited = re.search(r'href="(/documents/([0-9a-f-]{36})/revisions/\d+/pages/\d+/\?[^"]+)"', whole)
     assert cited is not None
-    known = {
+    known = imported(person) | {
         "conversation": reverse("conversation", args=[conversation]),
         "conversation_delete": reverse("conversation_delete", args=[conversation]),
         "answer": reverse("answer", args=[answer]),
@@ -45,6 +50,7 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
         "collection_delete": reverse("collection_delete", args=[collection]),
         "reviews": reverse("reviews", args=[collection]),
         "fields": reverse("fields", args=[collection]),
+        "sources": reverse("sources", args=[collection]),
         "document": reverse("document", args=[cited[2]]),
         "document_fields": reverse("document_fields", args=[cited[2]]),
         "document_validity": reverse("document_validity", args=[cited[2]]),
@@ -53,6 +59,17 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
     }
     pages = [name for name, rows in MATRIX.items() if any(method == "GET" for method, _codes in rows)]
     return {name: known.get(name) or reverse(name) for name in pages if name not in NO_PAGES}
+
+
+def imported(person: Person) -> dict[str, str]:
+    """Where an import is shown, and where it is asked what becomes of a file whose place is taken."""
+    name = f"Waiting {uuid.uuid4().hex[:8]}"
+    new_collection(person, name)
+    place = _first(rf'href="(/collections/[0-9a-f-]{{36}}/)">(?:(?!</a>).)*{name}</a>', person.page("/collections/"))
+    for words in (b"The first words.", b"Other words."):
+        person.upload(place, "waiting for an answer.txt", words)
+    receipt = _first(r"(/collections/[0-9a-f-]{36}/imports/[0-9a-f-]{36}/)", person.page(place))
+    return {"import": receipt, "uploads_waiting": f"{place}uploads/waiting/"}
 
 
 def _first(pattern: str, text: str) -> str:
