@@ -21,7 +21,7 @@ from rag.models.content import Chunk
 from rag.models.index import RunState
 from rag.models.library import DocumentQuerySet
 from rag.services import fields, validity
-from rag.services.imports import IN_WORK
+from rag.services.attempts import IN_WORK
 from rag.services.page_view import PDF
 
 _SORTS = {"title": "title", "size": "latest__size", "uploaded": "latest__created"}

@@ -16,11 +16,11 @@ from rag.models import Batch, Collection, IngestRun, Upload
 from rag.models.imports import Origin
 from rag.models.index import RunState
 from rag.services import library
+from rag.services.attempts import IN_WORK
 from rag.services.library import Added, Outcome
 
 BULK_FROM = 20  # files: a larger import waits behind what people send one by one
 REFUSED_NAMED = 1000  # refused files that a batch names; more are counted
-IN_WORK = (RunState.QUEUED, RunState.READING, RunState.RECOGNISING, RunState.EMBEDDING)
 _ABANDONED = timedelta(hours=24)
 
 

@@ -46,6 +46,7 @@ from rag.models.index import RunState
 from rag.services import children, library, queues, quotas, recognition, storing
 from rag.services.attempts import ATTEMPTS, IN_WORK, attempt, superseded, waiting_state
 from rag.services.following import follow, send_for_those_behind
+from rag.services.imports import BULK_FROM
 from rag.services.leases import Lease, free
 from rag.services.steps import step
 from rag.slots import sandbox
@@ -56,7 +57,6 @@ _READABLE = (RunState.QUEUED, RunState.READING, RunState.RECOGNISING)
 _WRITTEN_EVERY = 0.5  # seconds between two notes of how far the reading is
 _FOLDER = "reading-"  # in the folder for passing files: where one attempt unpacks and converts
 _SENT_MOST = 1000  # messages that one sweep sends for one queue
-_BULK_FROM = 20  # runs that are queued again together wait behind what people upload one by one
 
 
 def read(revision_id: int) -> None:
@@ -196,18 +196,28 @@ def cancel(actor: User, document: Document) -> bool:
     return bool(changed)
 
 
+@transaction.atomic
 def retry_all_failed(actor: User, collection: Collection) -> int:
     """Queues every document of the collection whose newest revision failed again, and says how many.
 
     Those that wait for a password are left alone. The caller has checked that `actor` may write to the collection.
     """
-    failed = Document.objects.live().filter(
-        collection=collection, latest__run__state=RunState.FAILED, latest__run__needs_password=False
+    failed = IngestRun.objects.filter(
+        state=RunState.FAILED,
+        needs_password=False,
+        revision=F("revision__document__latest"),
+        revision__document__collection=collection,
+        revision__document__deleted__isnull=True,
     )
-    documents = list(failed.select_related("latest").order_by("path"))
-    if len(documents) > _BULK_FROM:
-        IngestRun.objects.filter(revision__in=[document.latest_id for document in documents]).update(bulk=True)
-    return sum(library.retry(actor, document) for document in documents)
+    rows = dict(failed.order_by("queued", "pk").values_list("revision_id", "bulk"))
+    if not rows:
+        return 0
+    many = len(rows) > BULK_FROM
+    failed.update(**library.queued_anew(), **({"bulk": True} if many else {}))
+    audit.record("documents.retried", actor=actor, subject=collection, documents=len(rows))
+    for revision_id, bulk in list(rows.items())[:_SENT_MOST]:  # the sweeper sends the rest once these are taken
+        queues.send(queues.Work.READING, revision_id, bulk=bulk or many)
+    return len(rows)
 
 
 def remaining_seconds(run: IngestRun) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -285,21 +285,26 @@ def _queue(revision: Revision) -> None:
     queues.send(queues.Work.READING, revision.pk, bulk=bulk)
 
 
+def queued_anew() -> dict[str, Any]:
+    """For an UPDATE of runs that ended: they wait as if nobody had tried them."""
+    return {
+        "state": RunState.QUEUED,
+        "failures": 0,
+        "message": "",
+        "needs_password": False,
+        "lease_until": None,
+        "done": 0,
+        "total": 0,
+        "queued": timezone.now(),
+        "started": None,
+        "finished": None,
+    }
+
+
 def _queue_again(revision: Revision) -> bool:
     """Queues the revision where it failed or was cancelled; whether it did."""
     ended = IngestRun.objects.filter(revision=revision, state__in=(RunState.FAILED, RunState.CANCELLED))
-    changed = ended.update(
-        state=RunState.QUEUED,
-        failures=0,
-        message="",
-        needs_password=False,
-        lease_until=None,
-        done=0,
-        total=0,
-        queued=timezone.now(),
-        started=None,
-        finished=None,
-    )
+    changed = ended.update(**queued_anew())
     if changed:
         _queue(revision)
     return bool(changed)

@@ -22,6 +22,7 @@ from core.http import SSE_COMMENT, SignedIn, sse
 from rag.access import Need, collection_for, may
 from rag.models import Batch, Collection, Document
 from rag.services import document_view, imports, progress
+from rag.services.attempts import IN_WORK
 from rag.services.document_view import Listing
 from rag.views.collections import overview
 
@@ -188,7 +189,7 @@ class _TableWatch(_Watch):
     def _is_news(self, document: Document) -> bool:
         """Whether the page, which was made at `since`, may show it otherwise than it is."""
         run = document_view.run_of(document.latest)
-        if run is None or run.state in imports.IN_WORK:
+        if run is None or run.state in IN_WORK:
             return True
         return run.finished is not None and run.finished.timestamp() >= self.since - 1
 
