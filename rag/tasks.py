@@ -1,6 +1,6 @@
 """Celery tasks: each is a docstring and one call. They take ids, may run twice, late or never: the database decides.
 
-Queues, in the order in which workers take from them: the reader `upkeep`, `ingest`, `ingest_bulk`; the embedder `embed`, `upkeep`,
+Queues, in the order in which workers take from them: the reader `ingest`, `upkeep`, `ingest_bulk`; the embedder `embed`, `upkeep`,
 `embed_bulk`. Upkeep waits in both, so a reader that is busy for minutes does not keep the sweeper from finding a dead embedder.
 """
 

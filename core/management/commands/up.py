@@ -32,7 +32,7 @@ PROBE_SECONDS = 0.4
 STOP_SECONDS = 25  # a worker may finish the step it is at; what it leaves is picked up at the next start
 ADDRESS = "run/address"  # in the data folder, while `up` runs: where its web server listens
 # The worker's queues in the order in which it empties them: what people wait for, then upkeep, then large imports.
-WORKERS = {"worker-ingest": "upkeep,ingest,ingest_bulk", "worker-embed": "embed,upkeep,embed_bulk"}
+WORKERS = {"worker-ingest": "ingest,upkeep,ingest_bulk", "worker-embed": "embed,upkeep,embed_bulk"}
 READER_MEMORY = 600 * 1024 * 1024  # bytes: a reader that a huge document left larger than this is started anew
 QUIET = {
     # Nothing may call home, and nothing needs to: the weights are on the disk (P8).
