@@ -9,7 +9,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Role, Team, User
-from rag.models import CollectionField, Document
+from rag.models import CollectionField, Document, Mailbox, WatchedFolder
 from rag.models.library import FieldKind
 from rag.services import validity
 from rag.services.fields import VALUE_MOST, Value
@@ -143,3 +143,54 @@ class ValuesForm(forms.Form):
 
 class CsvForm(forms.Form):
     file = forms.FileField(label=_("CSV file"))
+
+
+class FolderForm(forms.Form):
+    """A folder of the server, named from the one below which folders may be watched."""
+
+    path = forms.CharField(label=_("Folder"), max_length=400)
+
+    def __init__(self, watched: WatchedFolder | None, data: QueryDict | None = None) -> None:
+        super().__init__(data, initial={"path": watched.path} if watched else None)
+
+
+class MailboxForm(forms.Form):
+    """A mail folder on one of the servers that the operator allows. The password is asked for and never shown."""
+
+    server = forms.ChoiceField(label=_("Server"))
+    user = forms.CharField(label=_("User"), max_length=200, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    password = forms.CharField(
+        label=_("Password"),
+        max_length=500,
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    folder = forms.CharField(label=_("Mail folder"), max_length=200, initial="INBOX")
+
+    def __init__(
+        self, mailbox: Mailbox | None, servers: Sequence[tuple[str, int]], data: QueryDict | None = None
+    ) -> None:
+        names = [f"{host}:{port}" for host, port in servers]
+        initial = None
+        if mailbox is not None:
+            server = f"{mailbox.host}:{mailbox.port}"
+            initial = {"server": server, "user": mailbox.user, "folder": mailbox.folder}
+        super().__init__(data, initial=initial, auto_id="id_mail_%s")
+        self.fields["server"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # a ChoiceField
+        if mailbox is not None:
+            self.fields["password"].help_text = _("Leave it empty to keep the one that is there.")
+
+    def clean(self) -> dict[str, Any]:
+        """No line breaks or other controls: they would end a command to the server."""
+        data = super().clean() or {}
+        for name in ("user", "password", "folder"):
+            if any(ord(sign) < 32 or ord(sign) == 127 for sign in data.get(name, "")):
+                self.add_error(name, _("It must be one line of plain text."))
+        return data
+
+    def settings(self) -> dict[str, Any]:
+        """What `mailboxes.connect` takes."""
+        host, _colon, port = self.cleaned_data["server"].rpartition(":")
+        named = {name: self.cleaned_data[name] for name in ("user", "password", "folder")}
+        return {"server": (host, int(port))} | named

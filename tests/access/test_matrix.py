@@ -73,6 +73,7 @@ class World:
             "document": document,
             "fields": collection,
             "uploads": collection,
+            "sources": collection,
             "import": collection | {"batch_id": self.batch.pk},
         }
         family = name.partition("_")[0]
@@ -94,6 +95,8 @@ class World:
             "uploads_existing": '{"paths": ["hours.pdf"]}',
             "uploads_waiting": {"answer": "skip"},
             "imports": {"announced": "3"},
+            "sources_folder": {"path": "inbox"},
+            "sources_mail": {"server": "mail.example.org:993", "user": "team", "folder": "INBOX"},
             "import": {"action": "retry"},
             "collection_act": {"action": "retry", "document": [str(self.document.pk)]},
             "theme": {"theme": "dark"},
@@ -250,6 +253,7 @@ MASK = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
         "collection_events",
         "import",
         "import_csv",
+        "sources",
         "uploads_waiting",
         "document",
         "original",
