@@ -3,6 +3,7 @@
 A table is kept as rows, each cell whole: its lines are joined, so that a passage says which number belongs to what.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -13,19 +14,25 @@ from rag.backends.parsers._pdf_drawn import Rectangle
 from rag.backends.parsers._pdf_tables import SHORT, is_beside, parted, without_empty_columns
 
 _NEAR = 3.0  # points: rules so near meet
-_MOST_RULES = 3_000  # of one page
-_MOST_CELLS = 20_000
+_MOST_RULES = 1_500  # of one page
+_MOST_TESTS = 2_000_000  # of rules against cells
 _LONG_CELL = 1_500  # characters: with such a cell it is a layout, not a table
 
 
 def ruled_tables(lines: Sequence[Line], across: Sequence[Rectangle], down: Sequence[Rectangle]) -> list[Item]:
     """The lines in their order, those inside a ruled grid of two columns and more replaced by a table."""
+    across, down = _distinct(across), _distinct(down)
     if len(down) < 3 or len(across) < 2 or len(across) + len(down) > _MOST_RULES:
         return list(lines)
     items: list[Item] = list(lines)
     for grid in _grids(across, down):
         items = _filled(grid, items)
     return items
+
+
+def _distinct(rules: Sequence[Rectangle]) -> list[Rectangle]:
+    """The rules without those drawn twice at the same place, to half a point."""
+    return list({tuple(round(2 * side) for side in rule): rule for rule in rules}.values())
 
 
 @dataclass(slots=True)
@@ -45,23 +52,30 @@ class _Grid:
                 cell = owner[cell]
             return cell
 
+        beside = _stretches(self.xs, [((x0 + x1) / 2, y0, y1) for x0, y0, x1, y1 in self.down])
         for row in range(rows):
             middle = (self.ys[row] + self.ys[row + 1]) / 2
             for column in range(1, columns):
-                if not any(
-                    abs((x0 + x1) / 2 - self.xs[column]) <= _NEAR and y0 - 1 <= middle <= y1 + 1
-                    for x0, y0, x1, y1 in self.down
-                ):
+                if not any(start - 1 <= middle <= end + 1 for start, end in beside[column]):
                     owner[find(row * columns + column)] = find(row * columns + column - 1)
+        above = _stretches(self.ys, [((y0 + y1) / 2, x0, x1) for x0, y0, x1, y1 in self.across])
         for column in range(columns):
             middle = (self.xs[column] + self.xs[column + 1]) / 2
             for row in range(1, rows):
-                if not any(
-                    abs((y0 + y1) / 2 - self.ys[row]) <= _NEAR and x0 - 1 <= middle <= x1 + 1
-                    for x0, y0, x1, y1 in self.across
-                ):
+                if not any(start - 1 <= middle <= end + 1 for start, end in above[row]):
                     owner[find(row * columns + column)] = find((row - 1) * columns + column)
         return [[find(row * columns + column) for column in range(columns)] for row in range(rows)]
+
+
+def _stretches(places: Sequence[float], rules: Sequence[tuple[float, float, float]]) -> list[list[tuple[float, float]]]:
+    """For each of the places the stretches (start, end) of the rules (place, start, end) that lie there."""
+    found: list[list[tuple[float, float]]] = [[] for _ in places]
+    for place, start, end in rules:
+        at = bisect_left(places, place - _NEAR)
+        while at < len(places) and places[at] <= place + _NEAR:
+            found[at].append((start, end))
+            at += 1
+    return found
 
 
 def _grids(across: Sequence[Rectangle], down: Sequence[Rectangle]) -> Iterator[_Grid]:
@@ -96,7 +110,7 @@ def _grids(across: Sequence[Rectangle], down: Sequence[Rectangle]) -> Iterator[_
         ends = [edge for x0, _, x1, _ in level for edge in (x0, x1)]
         xs = _places([(x0 + x1) / 2 for x0, _, x1, _ in upright] + [min(ends), max(ends)])
         ys = _places([(y0 + y1) / 2 for _, y0, _, y1 in level])
-        if len(xs) >= 3 and len(ys) >= 2 and len(xs) * len(ys) <= _MOST_CELLS:
+        if len(xs) >= 3 and len(ys) >= 2 and len(xs) * len(ys) * len(found) <= _MOST_TESTS:
             yield _Grid(xs, ys, level, upright)
 
 

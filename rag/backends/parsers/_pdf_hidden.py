@@ -10,6 +10,7 @@ _TINY = 2.0  # points, high and wide: too small to be read
 _SAME_COLOUR = 24  # of 765: text on a ground of this difference cannot be made out
 _PICTURE = 0.05  # of the page: invisible text over so large a picture is what the picture shows
 _SCAN = 0.5  # of the page: with so much of pictures it is a scan, and invisible text is its text layer
+_MOST_PAIRS = 1_000_000  # of words and fills that are compared at once
 _WHITE = (255, 255, 255)
 
 Mask = NDArray[np.bool_]
@@ -77,16 +78,8 @@ def _lost(words: Words, drawn: Drawn) -> Mask:
 
     PDFium drops a word that is drawn again at the same place: then the first one counts as seen as far as the second is.
     """
-    orders = _orders(words, drawn)
     fills = drawn.fills
-    beneath = np.zeros(len(words.texts), np.int64)
-    cover = np.zeros(len(words.texts), np.int64)
-    for number, fill in enumerate(fills, 1):
-        inside = _inside(words.edges, fill.edges)
-        later = orders > fill.order
-        beneath[inside & later] = number
-        if fill.covers:
-            cover[inside & ~later] = number
+    beneath, cover = _around(words, drawn)
     lost = ~_stands_out(words, [None, *fills], beneath) | (cover > 0)
     for number in {*beneath[lost].tolist(), *cover[lost].tolist()} - {0}:
         if drawn.is_pattern(fills[number - 1]):
@@ -98,15 +91,36 @@ def _lost(words: Words, drawn: Drawn) -> Mask:
     return lost
 
 
+def _around(words: Words, drawn: Drawn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each word the number, from 1, of the last fill beneath it and of the last that covers it; 0 for none."""
+    orders = _orders(words, drawn)
+    across, down = (words.edges[:, 0] + words.edges[:, 2]) / 2, (words.edges[:, 1] + words.edges[:, 3]) / 2
+    beneath, cover = np.zeros(len(orders), np.int64), np.zeros(len(orders), np.int64)
+    at_once = max(1, _MOST_PAIRS // max(len(orders), 1))
+    for start in range(0, len(drawn.fills), at_once):
+        part = drawn.fills[start : start + at_once]
+        x0, y0, x1, y1 = np.array([fill.edges for fill in part]).T[:, :, None]
+        inside = (across >= x0) & (across <= x1) & (down >= y0) & (down <= y1)
+        numbers = np.arange(start + 1, start + 1 + len(part))[:, None]
+        later = orders > np.array([fill.order for fill in part])[:, None]
+        covers = np.array([fill.covers for fill in part])[:, None]
+        beneath = np.maximum(beneath, np.where(inside & later, numbers, 0).max(axis=0))
+        cover = np.maximum(cover, np.where(inside & ~later & covers, numbers, 0).max(axis=0))
+    return beneath, cover
+
+
 def _stands_out(words: Words, grounds: list[Fill | None], beneath: NDArray[np.int64]) -> Mask:
     """Which words have another colour than the fill beneath them, by its number in `grounds`; -1 for a pattern."""
-    keys, which = np.unique(np.column_stack((words.looks, beneath)), axis=0, return_inverse=True)
+    known: dict[tuple[int, int], bool] = {}
     out = []
-    for look, number in keys.tolist():
-        ground = grounds[number] if number > 0 else None
-        colour = _WHITE if ground is None else ground.colour
-        out.append(number < 0 or _differ(words.palette[look].colour, colour))
-    return np.array(out, bool)[which.reshape(-1)]
+    for key in zip(words.looks.tolist(), beneath.tolist(), strict=True):
+        if key not in known:
+            look, number = key
+            ground = grounds[number] if number > 0 else None
+            colour = _WHITE if ground is None else ground.colour
+            known[key] = number < 0 or _differ(words.palette[look].colour, colour)
+        out.append(known[key])
+    return np.array(out, bool)
 
 
 def _differ(one: tuple[int, int, int] | None, other: tuple[int, int, int] | None) -> bool:

@@ -7,6 +7,7 @@ not, lines jump up the page or from column to column; then the page is cut along
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
@@ -143,7 +144,7 @@ def _between_text(rows: Sequence[list[Word]], gaps: Sequence[tuple[float, float,
             )
             letters.append(sum(len(word.text) + 1 for word in run[:end]))
             widths.append(abs(run[end - 1].x1 - run[0].x0) if side > 0 else abs(run[0].x1 - run[end - 1].x0))
-        if median(letters) < _LONG_LINE or median(widths) < 0.8 * float(np.percentile(widths, 90)):
+        if median(letters) < _LONG_LINE or median(widths) < 0.8 * sorted(widths)[int(0.9 * len(widths))]:
             return False
     return True
 
@@ -215,28 +216,29 @@ def _gutter(edges: Edges) -> float | None:
     if len(edges) < 2 * _LEAST_LINES:
         return None
     x0, y0, x1, y1 = edges.T
-    lefts = np.unique(np.round(x0, 1))
+    begins, ends = sorted(x0.tolist()), sorted(x1.tolist())
     best: tuple[float, float] | None = None
-    for left in lefts.tolist()[1:]:
-        ends = x1[x1 <= left]
-        if len(ends) < _LEAST_LINES:
+    for left in sorted({round(begin, 1) for begin in begins})[1:]:
+        until = bisect_right(ends, left)
+        if until < _LEAST_LINES:
             continue
-        gap = left - float(ends.max())
+        gap = left - ends[until - 1]
         if gap < 0.5 * _LEAST_GUTTER:
             # Some lines reach nearly to it: the gap that most keep counts.
-            gap = left - float(np.percentile(ends, 90))
+            gap = left - ends[int(0.9 * until) - 1]
         at = left - 0.05 - min(gap, _LEAST_GUTTER) / 2
-        before, after = x1 <= at, x0 >= at
-        crossing = len(edges) - int(before.sum()) - int(after.sum())
-        fewer = min(int(before.sum()), int(after.sum()))
+        before, after = bisect_right(ends, at), len(begins) - bisect_left(begins, at)
+        fewer, crossing = min(before, after), len(begins) - before - after
         if fewer < _LEAST_LINES or crossing > 0.5 * fewer or gap < _LEAST_GUTTER:
             continue
-        if not (_side_by_side(y0, y1, before, after) and _dense(y0, y1, before) and _dense(y0, y1, after)):
-            continue
         score = fewer - 2 * crossing + min(gap, 40.0) / 40
-        if best is None or score > best[0]:
+        if (best is None or score > best[0]) and _are_columns(y0, y1, x1 <= at, x0 >= at):
             best = (score, at)
     return best[1] if best else None
+
+
+def _are_columns(y0: Edges, y1: Edges, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
+    return _side_by_side(y0, y1, before, after) and _dense(y0, y1, before) and _dense(y0, y1, after)
 
 
 def _side_by_side(y0: Edges, y1: Edges, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
@@ -261,7 +263,7 @@ def _split_or_sorted(indices: NDArray[np.int64], edges: Edges, depth: int) -> ND
     if depth and len(indices) >= 2 * _LEAST_LINES:
         tops, bottoms = edges[by_top, 1], np.maximum.accumulate(edges[by_top, 3])
         spaces = tops[1:] - bottoms[:-1]
-        height = float(np.median(edges[indices, 3] - edges[indices, 1]))
+        height = median((edges[indices, 3] - edges[indices, 1]).tolist())
         widest = int(np.argmax(spaces))
         if spaces[widest] > _WIDE_SPACE * height:
             return np.concatenate(
