@@ -197,8 +197,20 @@ class Frames(Pictures):
                 # A large photograph is decoded at half its size, or less; for good, so it is opened anew.
                 image = opened.enter_context(Image.open(self.path, formats=FORMATS))
                 image.draft(None, (max(size), max(size)))
-            picture = _flat(ImageOps.exif_transpose(image))
-            return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0) if picture.size != size else picture
+            picture = _shrunk(image, max(size))
+            if picture.getexif().get(_TURNED, 1) != 1:
+                picture = ImageOps.exif_transpose(picture)
+            picture = _flat(picture)
+            return picture.resize(size, Image.Resampling.LANCZOS) if picture.size != size else picture
+
+
+def _shrunk(image: "Image", side: int) -> "Image":
+    """The picture reduced by a whole number, no further than to `side` pixels: copies of a large one take much memory."""
+    factor = max(image.size) // side
+    if factor < 2:
+        return image
+    smooth = {"1": "L", "P": "RGBA", "PA": "RGBA", "I;16": "I", "I;16B": "I"}.get(image.mode)
+    return (image.convert(smooth) if smooth else image).reduce(factor)
 
 
 def _flat(image: "Image") -> "Image":
@@ -209,13 +221,13 @@ def _flat(image: "Image") -> "Image":
         low, high = image.getextrema()
         span = max(float(high) - float(low), 1e-9)  # type: ignore[arg-type]  # one band: two numbers
         return image.convert("F").point(lambda value: (value - float(low)) * (255 / span)).convert("L")  # type: ignore[arg-type]
-    if image.mode in ("1", "L"):
+    if image.mode in ("1", "L") and "transparency" not in image.info:
         return image.convert("L")
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         cover = image.convert("RGBA")
         paper = Image.new("RGBA", cover.size, (255, 255, 255, 255))
         return Image.alpha_composite(paper, cover).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def test_a_document_comes_back_with_progress(sandbox: Sandbox, pdf: Path) -> Non
         pdf, name="two.pdf", seconds=20, memory=MEMORY, progress=lambda done, total: seen.append((done, total))
     )
     assert [page.text for page in document.pages] == ["First page.", "Second page."]
-    assert document.parser == "pdf/1"
+    assert document.parser.startswith("pdf/")
     assert [page.text[box.start : box.end] for page in document.pages for box in page.boxes] == [
         *("First", "page."),
         *("Second", "page."),

@@ -139,7 +139,7 @@ class Tesseract(Engine):
     def read(self, picture: Picture, turns: int | None = None) -> Found:
         shades = grey(picture)
         tried = [self._read(turned(shades, way), way) for way in ((0, 1, 2, 3) if turns is None else (turns,))]
-        return max(tried, key=lambda found: found.letters)
+        return max(tried, key=_letters_upright)
 
     def _read(self, shades: NDArray[np.uint8], turns: int) -> Found:
         handle = _handle(self.languages)
@@ -147,6 +147,12 @@ class Tesseract(Engine):
         lines = _lines(handle.table())
         believed = [line for line in lines if line.confidence >= _LEAST_SURE]
         return Found(turns, believed, len(lines) - len(believed))
+
+
+def _letters_upright(found: Found) -> int:
+    """It reads some lines that run up or down the page too: what it reads of those does not say that the page is upright."""
+    words = [word for line in found.lines for word in line.words]
+    return sum(len(word.text) for word in words if len(word.text) > 2 and word.x1 - word.x0 > word.y1 - word.y0)
 
 
 def _lines(table: str) -> list[Line]:
