@@ -167,12 +167,14 @@ def opened(account: Account, *, silence: float, seconds: float) -> Iterator[Sess
             session.sign_in(account.user, account.password)
             session.open_folder(account.folder)
         yield session
+        with suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError):
+            connection.logout()
     finally:
         if cut is not None:
             cut.cancel()
         if connection is not None:
-            with suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError):
-                connection.logout()
+            with suppress(OSError):
+                connection.shutdown()
 
 
 @contextmanager

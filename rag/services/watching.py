@@ -291,19 +291,21 @@ class _Look:
         key = f"watched-folder:{self.watched.pk}"
         seen: dict[str, _Seen] = cache.get(key, {})
         now_seen: dict[str, _Seen] = {}
+        complete = False
         until = time.monotonic() + _TAKING
         try:
             for place in self._files():
                 if time.monotonic() > until or len(now_seen) >= _REMEMBERED_MOST:
                     self.waiting += 1
-                    now_seen = {**seen, **now_seen}
                     break
                 before = self._consider(place, seen.get(str(place.path)))
                 if before is not None:
                     self.waiting += 1
                     now_seen[str(place.path)] = before
+            else:
+                complete = True
         finally:
-            cache.set(key, now_seen, timeout=3600)
+            cache.set(key, now_seen if complete else {**seen, **now_seen}, timeout=3600)
 
     def _consider(self, place: _Place, seen: _Seen | None) -> _Seen | None:
         """Takes the file if it has settled; otherwise how it is now."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from core.models import Membership, Role, Team, User
 from rag.config import rag_config
 from rag.domain.errors import Permanent
 from rag.models import Collection, Document, Grant, IngestRun, Revision
+from rag.models.imports import Origin
 from rag.models.index import RunState
 from rag.services import imports, ingest, library, quotas, uploads
 from rag.services.quotas import OverQuota
@@ -35,8 +37,10 @@ def limits(settings: LazySettings) -> Limits:
     return change
 
 
-def add(actor: User, collection: Collection, path: str, body: bytes = b"Some words.", **more: bool) -> library.Added:
-    return library.add_document(actor, collection, ContentFile(body), path=path, **more)
+def add(
+    actor: User, collection: Collection, path: str, body: bytes = b"Some words.", *, replaces: bool = False
+) -> library.Added:
+    return library.add_document(actor, collection, ContentFile(body), path=path, replaces=replaces)
 
 
 def race(count: int, act: Callable[[int], object]) -> list[str]:
@@ -150,7 +154,7 @@ def test_files_inside_an_archive_count_and_the_page_says_what_was_left_out(
 @pytest.mark.django_db
 def test_an_upload_is_refused_before_its_first_byte(alice: User, policies: Collection, limits: Limits) -> None:
     limits(COLLECTION_BYTES=1000)
-    batch = imports.open_batch(alice, policies, imports.Origin.BROWSER, 1)
+    batch = imports.open_batch(alice, policies, Origin.BROWSER, 1)
     with pytest.raises(OverQuota):
         uploads.open_upload(alice, policies, Announced("big.pdf", 1001), batch=batch)
     batch.refresh_from_db()
@@ -189,7 +193,7 @@ def test_a_document_with_too_many_pages_fails_with_one_sentence(
 
 @pytest.mark.django_db
 def test_without_limits_nothing_is_counted(
-    alice: User, policies: Collection, django_assert_num_queries: Callable[[int], object]
+    alice: User, policies: Collection, django_assert_num_queries: Callable[[int], AbstractContextManager[object]]
 ) -> None:
     with django_assert_num_queries(2):  # the savepoint alone
         quotas.require_room(policies, alice, size=10**12, documents=10**6)
