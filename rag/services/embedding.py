@@ -30,7 +30,7 @@ from rag.models.index import RunState
 from rag.services import indexing
 from rag.services.attempts import attempt
 from rag.services.following import follow
-from rag.services.leases import Lease, LeaseLost, free, lease_end
+from rag.services.leases import Lease, LeaseLost, lease_end
 from rag.services.library import next_version
 from rag.services.queues import Turn, TurnOver, Work, send
 from rag.services.steps import step
@@ -58,7 +58,8 @@ def embed(revision_id: int) -> None:
     if run is None:
         return
     began = {} if run.done else {"started": timezone.now()}
-    lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING), **began)
+    # One whose lease ran out is the sweeper's: it counts the death before anybody tries again.
+    lease = Lease.take(IngestRun, run.pk, Q(state=RunState.EMBEDDING, lease_until__isnull=True), **began)
     if lease is None:
         return
     collections = {run.revision.document.collection_id}
@@ -138,8 +139,8 @@ def _companions(run: IngestRun) -> list[_Member]:
     with transaction.atomic():
         waiting = (
             IngestRun.objects.filter(
-                free(),
                 state=RunState.EMBEDDING,
+                lease_until__isnull=True,
                 bulk=run.bulk,
                 failures=0,
                 total__lte=_SMALL,

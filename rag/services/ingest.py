@@ -71,7 +71,9 @@ def read(revision_id: int) -> None:
         return
     resumed = run.state == RunState.RECOGNISING
     fresh = {"state": RunState.READING, "started": timezone.now(), "done": 0, "total": 0}
-    lease = Lease.take(IngestRun, run.pk, Q(state=run.state), message="", **({} if resumed else fresh))
+    # One whose lease ran out is the sweeper's: it counts the death before anybody tries again.
+    untouched = Q(state=run.state, lease_until__isnull=True)
+    lease = Lease.take(IngestRun, run.pk, untouched, message="", **({} if resumed else fresh))
     if lease is None:
         return
     step("read:claimed")
@@ -218,14 +220,6 @@ def retry_all_failed(actor: User, collection: Collection) -> int:
     for revision_id, bulk in list(rows.items())[:_SENT_MOST]:  # the sweeper sends the rest once these are taken
         queues.send(queues.Work.READING, revision_id, bulk=bulk or many)
     return len(rows)
-
-
-def remaining_seconds(run: IngestRun) -> int | None:
-    """How long the stage that the run is in will take from now, as far as what is done of it tells; None where it does not."""
-    if run.lease_until is None or run.started is None or run.done < 3 or run.total <= run.done:
-        return None
-    passed = (timezone.now() - run.started).total_seconds()
-    return max(1, round(passed / run.done * (run.total - run.done)))
 
 
 # --- What was left lying

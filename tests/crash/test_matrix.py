@@ -201,11 +201,13 @@ def test_a_file_that_kills_its_reader_every_time_is_given_up_and_the_next_is_rea
 ) -> None:
     workers.kill_at("read:parsed", "always")
     poison = IngestRun.objects.get(revision=add(alice, policies, "poison.txt", prose("poison", 2)).latest_id)
-    workers.wait_until(lambda: not_ready() and all_ended(), "it is tried for ever")
+    try:
+        workers.wait_until(lambda: not_ready() and all_ended(), "it is tried for ever")
+    finally:
+        workers.spare("read:parsed")
     poison.refresh_from_db()
     assert (poison.state, poison.failures, poison.attempt) == (RunState.FAILED, 3, 3)
     assert "three times" in poison.message
-    workers.spare("read:parsed")
     add(alice, policies, "next.txt", prose("next", 2))
     workers.wait_until(all_ended, "the next was not read")
     assert [line.split()[0] for line in not_ready()] == ["poison.txt"]

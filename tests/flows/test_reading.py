@@ -591,16 +591,6 @@ def test_a_document_is_stored_although_redis_is_away(
     assert run.state == RunState.QUEUED
 
 
-def test_the_rest_of_a_stage_is_estimated_from_what_is_done() -> None:
-    began = timezone.now() - timedelta(seconds=60)
-    run = IngestRun(lease_until=timezone.now(), started=began, done=20, total=80)
-    assert ingest.remaining_seconds(run) == pytest.approx(180, abs=1)
-    run.done = 2
-    assert ingest.remaining_seconds(run) is None
-    run.done, run.lease_until = 20, None
-    assert ingest.remaining_seconds(run) is None
-
-
 def test_refused_attachments_do_not_stop_the_reading_of_what_they_came_with(
     alice: User, policies: Collection, use: UseSandbox
 ) -> None:
