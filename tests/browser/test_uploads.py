@@ -31,7 +31,7 @@ def drop(page: Page, *paths: Path) -> None:
     browser.detach()
 
 
-def slow_down(page: Page, bytes_a_second: int) -> Callable[[], None]:
+def slow_down(page: Page, bytes_a_second: int) -> Callable[[], object]:
     """Makes the page's line this slow for sending, until the result is called."""
     line = page.context.new_cdp_session(page)
     line.send("Network.enable")
