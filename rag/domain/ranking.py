@@ -1,0 +1,129 @@
+"""Joins what meaning and words found into one order. Pure; numpy alone; under a millisecond for 200 candidates.
+
+Every candidate is judged by both, by its exact cosine and its exact BM25, also where only one list found it.
+
+Why so few terms: some twenty features (shares of the words found, nearest windows, word pairs, places in either list,
+likeness to the best), weighted by what five collections taught, were tried on a sixth: none was ahead there by more than
+.001 nDCG@10 and most fell behind, for what makes a good feature differs between collections. Those that a collection can
+learn from its own questions are in `rag.domain.learning`.
+Why the best as the measure of each list: a min-max sum moves with each list's worst hit, which says nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.domain.types import Hit
+
+Numbers = NDArray[np.float64]
+
+# A cosine step beside a share of the best BM25. Between 3 and 5 no measured set moves by more than .012 nDCG@10.
+COSINE = 3.5
+
+# Where the question names documents: how much of the likeness is to what it asks of them, and what the words of the whole
+# question, those of what it asks, and being the named document are worth.
+ASKED = 0.7
+WHOLE_WORDS, ASKED_WORDS = 0.3, 0.2
+NAMED = 0.8
+SURELY = 0.5  # a naming that fits this well makes a document one of those that are meant
+
+CROWDED = 0.8  # share of a passage's shingles in one before it from which it says nothing new
+_SHINGLE = 5  # words
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The candidates of one question, all fields in one order: ids, cosine to the question, BM25 (0 where no word matches).
+
+    `places` are the 1-based places in the lists ("dense", "keyword") that found them.
+    """
+
+    ids: NDArray[np.int64]
+    cosine: Numbers
+    keyword: Numbers
+    places: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What naming says of the candidates, in the order of `Found`: how well their document's names fit (0 to 1), and the
+    cosine and the BM25 of each for the question without the naming words."""
+
+    fit: Numbers
+    cosine: Numbers
+    keyword: Numbers
+
+
+def gather(dense: Sequence[Hit], keyword: Sequence[Hit], completed: Sequence[Hit], worded: Sequence[Hit]) -> Found:
+    """Both lists as one, by id. `completed` are the cosines of what the dense list lacks, `worded` the BM25 of what the
+    keyword list lacks. What is still without a cosine gets the least one."""
+    cosines = {hit.chunk_id: hit.score for hit in (*completed, *dense)}
+    words = {hit.chunk_id: hit.score for hit in (*worded, *keyword)}
+    ids = sorted({*cosines, *words})
+    least = min(cosines.values(), default=0.0)
+    places: dict[int, dict[str, int]] = {}
+    for name, hits in (("dense", dense), ("keyword", keyword)):
+        for place, hit in enumerate(hits, start=1):
+            places.setdefault(hit.chunk_id, {})[name] = place
+    return Found(
+        ids=np.array(ids, dtype=np.int64),
+        cosine=np.array([cosines.get(number, least) for number in ids], dtype=np.float64),
+        keyword=np.array([words.get(number, 0.0) for number in ids], dtype=np.float64),
+        places=places,
+    )
+
+
+def prior(found: Found, named: Named | None = None) -> Numbers:
+    """Each candidate's score as shipped, larger is better; comparable within one question only."""
+    if not len(found.ids):
+        return np.zeros(0)
+    likeness: Numbers = found.cosine - found.cosine.max()
+    words = share_of_best(found.keyword)
+    if named is None or not (meant := named.fit >= SURELY).any():
+        plain: Numbers = COSINE * likeness + words
+        return plain
+    asked = named.cosine - named.cosine[meant].max()
+    # Outside the named documents a match may be stronger than the best inside: it must not outweigh the naming.
+    asked_words = np.minimum(share_of_best(named.keyword, among=meant), 1.5)
+    steered: Numbers = (
+        COSINE * ((1 - ASKED) * likeness + ASKED * asked)
+        + WHOLE_WORDS * words
+        + ASKED_WORDS * asked_words
+        + NAMED * named.fit
+    )
+    return steered
+
+
+def share_of_best(scores: Numbers, *, among: NDArray[np.bool_] | None = None) -> Numbers:
+    """Scores as shares of the best one, or of the best one of those `among`; all 0 where that is 0."""
+    best = float((scores if among is None else scores[among]).max(initial=0.0))
+    return scores / best if best > 0 else np.zeros_like(scores)
+
+
+def best_first(found: Found, scores: Numbers) -> list[int]:
+    """The candidates' indexes, best first, ties by smaller id."""
+    return [int(i) for i in np.lexsort((found.ids, -scores))]
+
+
+class Spread:
+    """Passages that are let through one by one: a near copy of one before is not."""
+
+    def __init__(self) -> None:
+        self._seen: list[frozenset[int]] = []
+
+    def adds(self, text: str) -> bool:
+        """Whether `text` says something that none before did; it then counts as said."""
+        shingles = _shingles(text)
+        if any(len(shingles & other) >= CROWDED * len(shingles) for other in self._seen):
+            return False
+        self._seen.append(shingles)
+        return True
+
+
+def _shingles(text: str) -> frozenset[int]:
+    words = text.casefold().split()
+    if len(words) <= _SHINGLE:
+        return frozenset({hash(tuple(words))})
+    return frozenset(hash(tuple(words[i : i + _SHINGLE])) for i in range(len(words) - _SHINGLE + 1))

@@ -1,0 +1,109 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.domain.naming import MOST, meant, names
+
+ACME = "SERVICES AGREEMENT\n\nThis Services Agreement is made on 3 March 2024 between Acme Supply, Inc. and Northwind Traders Ltd."
+LEASE = "LEASE\n\nThis Lease is made on 1 May 2023 between Harbour Estates LLC and Acme Supply, Inc."
+LICENCE = (
+    "LICENCE AGREEMENT\n\nThis agreement is made on 9 June 2022 between Blue Yonder Software GmbH and Fabrikam AG."
+)
+
+
+@pytest.fixture
+def documents() -> dict[str, str]:
+    """Five contracts and twenty papers that have nothing to do with them."""
+    papers = {f"paper {n}": names(f"Minutes {1990 + n}", f"Meeting of the board in room {n}.") for n in range(20)}
+    return papers | {
+        "services 2024": names("acme_services_2024.pdf", ACME),
+        "services 2021": names("acme_services_2021.pdf", ACME.replace("3 March 2024", "3 March 2021")),
+        "lease": names("Lease-Harbour.docx", LEASE),
+        "licence": names("BlueYonder_Licence.pdf", LICENCE),
+        "leave": names("Leave policy", "All staff have leave. Managers approve it."),
+    }
+
+
+def named(question: str, documents: dict[str, str]) -> set[str]:
+    return {document for document, fit in meant(question, documents).documents.items() if fit >= 0.5}
+
+
+def test_names_hold_the_title_as_words_and_the_parties_and_dates_of_the_head() -> None:
+    found = names("HolidayRv_2002-EX-10_ENDORSEMENT AGREEMENT.pdf", ACME)
+    for part in ("Holiday Rv", "2002", "ENDORSEMENT AGREEMENT", "Acme Supply", "Northwind Traders", "3 March 2024"):
+        assert part in found
+    assert "pdf" not in found
+
+
+def test_names_leave_out_what_names_nothing() -> None:
+    assert names("", "This Agreement. The Parties agree. Table of Contents. and so on in Section 4") == ""
+
+
+@given(st.text(max_size=400), st.text(max_size=4000))
+def test_names_are_bounded_and_the_same_each_time(title: str, head: str) -> None:
+    found = names(title, head)
+    assert len(found) <= MOST + 40
+    assert found == names(title, head)
+
+
+def test_a_party_names_its_contract(documents: dict[str, str]) -> None:
+    question = "How long is the notice in the licence from Blue Yonder Software?"
+    assert named(question, documents) == {"licence"}
+
+
+def test_a_file_name_is_said_as_words(documents: dict[str, str]) -> None:
+    assert named("What does the leave policy say about illness?", documents) == {"leave"}
+
+
+def test_a_year_chooses_between_two_contracts_of_the_same_parties(documents: dict[str, str]) -> None:
+    question = "What is the fee in the {} services agreement between Acme Supply and Northwind Traders?"
+    assert named(question.format(2024), documents) == {"services 2024"}
+    assert named(question.format(2021), documents) == {"services 2021"}
+
+
+def test_two_documents_that_are_compared_are_both_named(documents: dict[str, str]) -> None:
+    question = "How do the lease with Harbour Estates and the licence from Blue Yonder Software differ on notice?"
+    assert named(question, documents) == {"lease", "licence"}
+
+
+def test_what_is_asked_of_the_document_is_left_without_its_names(documents: dict[str, str]) -> None:
+    asked = meant("What notice ends the licence from Blue Yonder Software?", documents).question
+    assert "notice ends" in asked
+    assert "Yonder" not in asked
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How many days of leave do full-time staff have?",
+        "Who approves invoices?",
+        "who may end the agreement",
+        "",
+        "?!",
+    ],
+)
+def test_a_question_that_names_no_document_is_left_alone(question: str, documents: dict[str, str]) -> None:
+    found = meant(question, documents)
+    assert found.documents == {}
+    assert found.question == question
+
+
+def test_a_name_that_many_documents_bear_names_none() -> None:
+    many = {n: names(f"Acme Supply report {n}", "") for n in range(20)}
+    assert meant("What did Acme Supply report?", many).documents == {}
+
+
+def test_the_only_document_needs_no_name() -> None:
+    assert meant("What does the leave policy say?", {1: "Leave policy"}).documents == {}
+
+
+def test_a_question_made_of_names_alone_is_still_asked(documents: dict[str, str]) -> None:
+    found = meant("Blue Yonder Software?", documents)
+    assert set(found.documents) == {"licence"}
+    assert found.question == "Blue Yonder Software?"
+
+
+@given(st.text(max_size=300))
+def test_any_question_is_answered(question: str) -> None:
+    found = meant(question, {1: "Acme Supply; 2024", 2: "Blue Yonder; Leave policy", 3: ""})
+    assert all(0 < fit <= 1 for fit in found.documents.values())
