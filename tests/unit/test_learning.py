@@ -60,7 +60,7 @@ def test_the_figure_after_is_of_questions_that_the_weights_had_not_seen() -> Non
     lessons = [lesson(random, decisive=None, candidates=10) for _ in range(FEWEST)]
     shuffled = [Lesson(each.features, np.zeros(10), random.permutation(each.gains), 1.0) for each in lessons]
     learned = learn(shuffled)
-    assert mean_ndcg(shuffled, fit(shuffled, draw=0.001)) > learned.after + 0.1
+    assert mean_ndcg(shuffled, fit(shuffled, draw=0.001)) > learned.after + 0.05
 
 
 def test_too_few_questions_teach_nothing() -> None:
