@@ -178,6 +178,7 @@ class MailboxForm(forms.Form):
             initial = {"server": server, "user": mailbox.user, "folder": mailbox.folder}
         super().__init__(data, initial=initial, auto_id="id_mail_%s")
         self.fields["server"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # a ChoiceField
+        self.fields["password"].required = mailbox is None
         if mailbox is not None:
             self.fields["password"].help_text = _("Leave it empty to keep the one that is there.")
 

@@ -28,6 +28,7 @@ from rag.domain.errors import Permanent, RagError
 from rag.models import Batch, Collection, Document
 from rag.models.imports import Origin
 from rag.services import imports, library, sources, uploads
+from rag.services.attempts import is_disk_full
 from rag.services.quotas import OverQuota
 
 _TOLD_EVERY = 1.0  # seconds between two lines of progress where nobody watches a terminal, a tenth where somebody does
@@ -179,12 +180,13 @@ class Command(BaseCommand):
         batch = imports.open_batch(actor, collection, Origin.COMMAND, len(found))
         progress = _Progress(self)
         try:
-            refused = self._taken(actor, batch, found, when_taken, progress)
-            imports.close_batch(batch)
+            try:
+                refused = self._taken(actor, batch, found, when_taken, progress)
+            finally:
+                imports.close_batch(batch)
             if wait:
                 self._wait(batch, progress)
         except KeyboardInterrupt:
-            imports.close_batch(batch)
             progress.end()
             self.stdout.write(f"Stopped. {_receipt(batch).sentence}. The same command goes on from there.")
             return 130
@@ -203,13 +205,17 @@ class Command(BaseCommand):
             try:
                 _add(actor, batch, each, when_taken)
             except OSError as error:
+                if is_disk_full(error):
+                    raise _disk_full() from None
                 imports.note_refused(batch, _printable(each.path), f"{error.strerror}.")
                 refused += 1
+                progress.end()
                 self._refused(each.path, error, refused)
             except uploads.Full:
-                raise CommandError("The disk is full. What was taken is kept; run the same command again.") from None
+                raise _disk_full() from None
             except RagError as error:
                 refused += 1
+                progress.end()
                 self._refused(each.path, error, refused)
             progress.say(
                 f"{number} of {len(found)} taken" if not refused else f"{number} of {len(found)}, {refused} refused"
@@ -224,7 +230,7 @@ class Command(BaseCommand):
     def _refused(self, path: str, error: Exception, number: int) -> None:
         if number <= _NAMED:
             said = error.message if isinstance(error, RagError) else getattr(error, "strerror", None) or str(error)
-            self.stderr.write(f"\r{_printable(path)}: {said}")
+            self.stderr.write(f"{_printable(path)}: {said}")
         elif number == _NAMED + 1:
             self.stderr.write("… and more, which the receipt names.")
 
@@ -298,6 +304,10 @@ def _check(found: Found) -> None:
     uploads.check_size(found.path, found.size)
     with found.file.open("rb") as opened:
         parser_for(library.clean_path(found.path), opened.read(HEAD))
+
+
+def _disk_full() -> CommandError:
+    return CommandError("The disk is full. What was taken is kept; the same command goes on from there.")
 
 
 def _receipt(batch: Batch) -> imports.Receipt:
