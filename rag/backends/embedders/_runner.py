@@ -178,5 +178,5 @@ def _batches(lengths: list[int]) -> Iterator[list[int]]:
 
 def _padded(length: int) -> int:
     # OpenVINO prepares itself for each new shape and remembers it: few shapes, little memory.
-    step = 8 if length <= 64 else 32
+    step = 8 if length <= 64 else 16
     return -(-length // step) * step
