@@ -197,6 +197,7 @@ class Frames(Pictures):
                 # A large photograph is decoded at half its size, or less; for good, so it is opened anew.
                 image = opened.enter_context(Image.open(self.path, formats=FORMATS))
                 image.draft(None, (max(size), max(size)))
+            image.load()
             picture = _shrunk(image, max(size))
             if picture.getexif().get(_TURNED, 1) != 1:
                 picture = ImageOps.exif_transpose(picture)

@@ -148,6 +148,13 @@ def test_rapidocr_reads_accents_without_being_told_the_language() -> None:
     assert text_of(RapidOcr().read(np.asarray(image_of([sentence], letters=font(28))))) == sentence
 
 
+@pytest.mark.parametrize("size", [12, 24, 60, 110, 180])
+def test_rapidocr_finds_small_and_large_letters(size: int) -> None:
+    picture = Image.new("RGB", (1654, 2339), "white")
+    ImageDraw.Draw(picture).text((150, 200), "Annual report", fill="black", font=font(size))
+    assert text_of(RapidOcr().read(np.asarray(picture))) == "Annual report"
+
+
 def test_the_package_of_the_models_is_never_imported() -> None:
     """It could download; only its files are read."""
     RapidOcr().read(picture_of([SENTENCE]))
@@ -192,6 +199,26 @@ def test_a_picture_becomes_a_page_with_text_and_boxes(tmp_path: Path) -> None:
     assert page.height == pytest.approx(HEIGHT * 0.36, abs=1)
     assert [page.text[box.start : box.end] for box in page.boxes] == SENTENCE.split()
     assert page.boxes[0].x0 == pytest.approx(90 / WIDTH, abs=0.01)
+
+
+def test_a_photograph_is_read_like_a_scan(tmp_path: Path) -> None:
+    assert read_page(saved(image_of([SENTENCE]), tmp_path / "a.jpg", quality=85)).text == SENTENCE
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_every_kind_of_pixel_is_drawn(tmp_path: Path, mode: str, size: int) -> None:
+    image = image_of([SENTENCE]).resize((WIDTH * size, HEIGHT * size))
+    wide = (
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 200)
+        if mode == "I;16"
+        else image.convert(mode)
+    )
+    with open_pictures(saved(wide, tmp_path / "a.tiff")) as pictures:
+        drawn = pictures.draw(0, width=WIDTH)
+    assert drawn.size == (WIDTH, HEIGHT)
+    difference = np.asarray(drawn.convert("L")).astype(int) - np.asarray(image_of([SENTENCE]).convert("L"))
+    assert np.abs(difference).mean() < 4
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

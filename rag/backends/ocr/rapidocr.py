@@ -4,6 +4,7 @@ Why not through the package's own code: it can download models, writes logs, and
 Only the three model files in its wheel are used, so nothing here knows how to reach a network.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from rag.domain.errors import Permanent
 
 _DETECT, _READ = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 _STEP = 32  # pixels: the detector wants multiples
-_MOST_DETECT = 1_300_000  # pixels that the detector sees; memory grows with them
+_MOST_DETECT, _FEW_DETECT = 1_300_000, 400_000  # pixels that the detector sees; memory grows with them
+_MOST_PLACES = 3_000
+_KEPT = 4  # detectors: two for pages upright, two for pages across
 _INK, _SURE, _GROW, _SMALLEST = 0.3, 0.5, 1.6, 3.0  # the detector's thresholds, as it was trained
 _HEIGHT = 48  # pixels of a line as the reader sees it
 _WIDTHS = 96  # widths are rounded up to these: few shapes, little memory
@@ -102,7 +105,8 @@ class RapidOcr(Engine):
         if (height, width) not in self._detectors:
             model = self.core.read_model(str(self.folder / _DETECT))
             model.reshape([1, 3, height, width])
-            self._detectors.clear()  # pages of a document are mostly of one size
+            if len(self._detectors) == _KEPT:
+                self._detectors.clear()  # pages of a document are mostly of one size
             self._detectors[height, width] = self._compiled(model, streams=1).create_infer_request()
         return self._detectors[height, width]
 
@@ -127,10 +131,15 @@ class RapidOcr(Engine):
     # --- Where the lines are
 
     def _detect(self, picture: Picture) -> list[Quad]:
+        """All places that look like a line of text: small letters are found on a large picture, large ones on a small."""
+        quads = self._places(picture, _MOST_DETECT)
+        return quads + [quad for quad in self._places(picture, _FEW_DETECT) if not _is_covered(quad, quads)]
+
+    def _places(self, picture: Picture, most_pixels: int) -> list[Quad]:
         import cv2
 
         height, width = picture.shape[:2]
-        scale = min(1.0, (_MOST_DETECT / (width * height)) ** 0.5)
+        scale = min(1.0, math.sqrt(most_pixels / (width * height)))
         size = [max(_STEP, round(side * scale / _STEP) * _STEP) for side in (width, height)]
         small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         detector = self._detector(size[1], size[0])
@@ -139,11 +148,11 @@ class RapidOcr(Engine):
         mask = cv2.dilate((ink > _INK).astype(np.uint8), np.ones((2, 2), np.uint8))
         outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         quads = []
-        for outline in outlines[:3000]:
+        for outline in outlines[:_MOST_PLACES]:
             centre, (w, h), angle = cv2.minAreaRect(outline)
             if min(w, h) < _SMALLEST or _inside(ink, outline) < _SURE:
                 continue
-            more = 2 * w * h * _GROW / (2 * (w + h))
+            more = w * h * _GROW / (w + h)
             quad = _corners(cv2.boxPoints((centre, (w + more, h + more), angle)))
             quads.append(quad * np.array([width / size[0], height / size[1]], np.float32))
         return quads
@@ -306,6 +315,17 @@ def _inside(ink: NDArray[np.float32], outline: NDArray[Any]) -> float:
     mask = np.zeros((h, w), np.uint8)
     cv2.fillPoly(mask, [outline - np.array([[x, y]])], 1)
     return float(cv2.mean(np.ascontiguousarray(ink[y : y + h, x : x + w]), mask)[0])
+
+
+def _is_covered(quad: Quad, quads: Sequence[Quad]) -> bool:
+    """Whether the middle of one of them lies in the other, one way or the other."""
+    return any(_holds(other, quad.mean(axis=0)) or _holds(quad, other.mean(axis=0)) for other in quads)
+
+
+def _holds(quad: Quad, point: NDArray[np.float32]) -> bool:
+    import cv2
+
+    return bool(cv2.pointPolygonTest(quad, (float(point[0]), float(point[1])), measureDist=False) >= 0)
 
 
 def _sides(quad: Quad) -> tuple[float, float]:
