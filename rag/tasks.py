@@ -128,7 +128,9 @@ def waiting(queue: str) -> int:
 
     Redis is asked itself: kombu 5.7 forgets the key prefix where it looks whether a queue exists, and says that none does.
     """
-    with current_app.connection_or_acquire() as connection:  # one of the pool: opening one takes longer than all the rest
+    with (
+        current_app.connection_or_acquire() as connection
+    ):  # one of the pool: opening one takes longer than all the rest
         try:
             channel: Any = connection.default_channel
             return int(channel.client.llen(queue))

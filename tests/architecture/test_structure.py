@@ -62,7 +62,9 @@ def test_no_stream_is_made_of_a_plain_generator() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "StreamingHttpResponse":
-                assert path.name in {"answers.py", "events.py"}, f"{path}: stream from an asynchronous generator, and list it here"
+                assert path.name in {"answers.py", "events.py"}, (
+                    f"{path}: stream from an asynchronous generator, and list it here"
+                )
 
 
 @pytest.mark.once
