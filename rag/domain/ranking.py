@@ -9,7 +9,7 @@ learn from its own questions are in `rag.domain.learning`.
 Why the best as the measure of each list: a min-max sum moves with each list's worst hit, which says nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +29,7 @@ WHOLE_WORDS, ASKED_WORDS = 0.3, 0.2
 NAMED = 0.8
 SURELY = 0.5  # a naming that fits this well makes a document one of those that are meant
 
-CROWDED = 0.8  # share of a passage's shingles in one before it from which it says nothing new
+CROWDED = 0.9  # share of a passage's shingles in one before it from which it says nothing new
 _SHINGLE = 5  # words
 
 
@@ -37,13 +37,15 @@ _SHINGLE = 5  # words
 class Found:
     """The candidates of one question, all fields in one order: ids, cosine to the question, BM25 (0 where no word matches).
 
-    `places` are the 1-based places in the lists ("dense", "keyword") that found them.
+    `places` are the 1-based places in the lists ("dense", "keyword") that found them. Those in `unlike` have no vector yet:
+    their cosine is taken as the least of the others.
     """
 
     ids: NDArray[np.int64]
     cosine: Numbers
     keyword: Numbers
     places: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    unlike: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,10 @@ class Named:
 
 def gather(dense: Sequence[Hit], keyword: Sequence[Hit], completed: Sequence[Hit], worded: Sequence[Hit]) -> Found:
     """Both lists as one, by id. `completed` are the cosines of what the dense list lacks, `worded` the BM25 of what the
-    keyword list lacks. What is still without a cosine gets the least one."""
+    keyword list lacks."""
     cosines = {hit.chunk_id: hit.score for hit in (*completed, *dense)}
     words = {hit.chunk_id: hit.score for hit in (*worded, *keyword)}
-    ids = sorted({*cosines, *words})
+    ids = sorted({hit.chunk_id for hit in (*dense, *keyword)})
     least = min(cosines.values(), default=0.0)
     places: dict[int, dict[str, int]] = {}
     for name, hits in (("dense", dense), ("keyword", keyword)):
@@ -69,10 +71,16 @@ def gather(dense: Sequence[Hit], keyword: Sequence[Hit], completed: Sequence[Hit
             places.setdefault(hit.chunk_id, {})[name] = place
     return Found(
         ids=np.array(ids, dtype=np.int64),
-        cosine=np.array([cosines.get(number, least) for number in ids], dtype=np.float64),
-        keyword=np.array([words.get(number, 0.0) for number in ids], dtype=np.float64),
+        cosine=in_order(ids, cosines, least),
+        keyword=in_order(ids, words, 0.0),
         places=places,
+        unlike=frozenset(number for number in ids if number not in cosines),
     )
+
+
+def in_order(ids: Iterable[int], scores: Mapping[int, float], otherwise: float) -> Numbers:
+    """The scores of `ids`, in their order."""
+    return np.array([scores.get(number, otherwise) for number in ids], dtype=np.float64)
 
 
 def prior(found: Found, named: Named | None = None) -> Numbers:

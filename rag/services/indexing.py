@@ -33,6 +33,7 @@ from rag.config import rag_config
 from rag.domain.types import Allowed, Hit, Vectors, without
 from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
 from rag.models.index import IndexKind
+from rag.services.naming import names_of
 from rag.services.steps import step
 from rag.slots import embedding_identity, keyword_index, vector_index
 
@@ -127,9 +128,11 @@ def _sync_keywords(collection_id: UUID, folder: Path) -> None:
         since = {"collection_id": collection_id, "version__gt": generation.version, "version__lte": target}
         removed = list(Removal.objects.filter(**since).values_list("chunk_id", flat=True))
         rows = Chunk.objects.for_maintenance().filter(**since).order_by("id")
+        fields = list(rows.values_list("id", "text", "heading", "extraction_id", "document__title"))
+        named = names_of({extraction: title for *_, extraction, title in fields})
         entries = [
-            Entry(chunk_id=chunk_id, text=text, context=" ".join([title, *heading]))
-            for chunk_id, text, heading, title in rows.values_list("id", "text", "heading", "document__title")
+            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]))
+            for chunk_id, text, heading, extraction, _title in fields
         ]
         step("sync:before-keywords")
         for start in range(0, len(entries) or bool(removed), BATCH):  # new vectors change nothing here

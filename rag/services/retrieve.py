@@ -1,4 +1,4 @@
-"""Hybrid retrieval on one screen: embed, ask both indexes of each collection, join, and read what the asker may see."""
+"""Hybrid retrieval: embed, ask both indexes of each collection, rank, and read what the asker may see."""
 
 import time
 from collections import defaultdict
@@ -10,14 +10,16 @@ from uuid import UUID
 from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
-from rag.domain.fusion import Fused, fuse
+from rag.domain.naming import meant
+from rag.domain.ranking import Found, Named, Spread, best_first, gather, in_order, prior
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
 from rag.models import Chunk, Document
 from rag.models import Page as StoredPage
-from rag.services.indexing import reader
+from rag.services.indexing import Reader, reader
+from rag.services.naming import names_of
 from rag.slots import question_embedder
 
-DEPTH = 50  # hits taken from each index of each collection
+DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
 CONSIDERED = 30  # passages read to fill them: some may be barred, deleted or near copies
 
@@ -61,16 +63,88 @@ def _find(
     limit: int,
     timings: dict[str, float],
 ) -> list[Source]:
-    dense: list[Hit] = []
-    keyword: list[Hit] = []
     with _timed(timings, "search"):
-        for collection_id, allowed in within.items():
-            index = reader(collection_id)
-            dense += index.dense(vector, limit=DEPTH, allowed=allowed)
-            keyword += index.keywords(question, limit=DEPTH, allowed=allowed)
-    best_first = fuse(_best(dense), _best(keyword))
+        pools = [_asked(reader(collection), question, vector, allowed) for collection, allowed in within.items()]
+        found = _gathered(pools, question, vector)
+        scores = prior(found, _named(pools, question, found, scope))
     with _timed(timings, "read"):
-        return _hydrate(best_first, scope, limit)
+        ranked = [_Ranked(found, index, float(scores[index])) for index in best_first(found, scores)]
+        return _hydrate(ranked, scope, limit)
+
+
+@dataclass
+class _Pool:
+    """One collection's indexes and what they gave."""
+
+    index: Reader
+    dense: list[Hit]
+    keyword: list[Hit]
+
+    def of(self, ids: Iterable[int]) -> frozenset[int]:
+        """Those of `ids` that this collection gave."""
+        return frozenset(hit.chunk_id for hit in (*self.dense, *self.keyword)).intersection(ids)
+
+
+def _asked(index: Reader, question: str, vector: Vectors, allowed: Allowed) -> _Pool:
+    return _Pool(
+        index,
+        index.dense(vector, limit=DEPTH, allowed=allowed),
+        index.keywords(question, limit=DEPTH, allowed=allowed),
+    )
+
+
+def _gathered(pools: list[_Pool], question: str, vector: Vectors) -> Found:
+    """The best of all collections, each with its exact cosine and BM25."""
+    dense = _best(hit for pool in pools for hit in pool.dense)
+    keyword = _best(hit for pool in pools for hit in pool.keyword)
+    liked, worded = ({hit.chunk_id for hit in hits} for hits in (dense, keyword))
+    return gather(dense, keyword, _cosines(pools, vector, worded - liked), _words(pools, question, liked - worded))
+
+
+def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hit]:
+    asked = [(pool.index, pool.of(ids)) for pool in pools]
+    return [hit for index, own in asked if own for hit in index.dense(vector, limit=len(own), allowed=Only(own))]
+
+
+def _words(pools: list[_Pool], question: str, ids: Iterable[int]) -> list[Hit]:
+    asked = [(pool.index, pool.of(ids)) for pool in pools]
+    return [hit for index, own in asked if own for hit in index.keywords(question, limit=len(own), allowed=Only(own))]
+
+
+def _named(pools: list[_Pool], question: str, found: Found, scope: Scope) -> Named | None:
+    """Where the question names documents: how well each candidate's fits, and how near each is to what is asked of them.
+
+    Only documents of several passages can be named: one of a single passage is a candidate like any other, and its names are
+    among the words by which it was found.
+    """
+    ids = found.ids.tolist()
+    rows = Chunk.objects.visible_to(scope).filter(id__in=ids)
+    home = {
+        chunk: (document, extraction, title)
+        for chunk, document, extraction, title in rows.values_list(
+            "id", "document_id", "extraction_id", "document__title"
+        )
+    }
+    extractions = {extraction for _, extraction, _ in home.values()}
+    several = set(
+        Chunk.objects.visible_to(scope)
+        .filter(extraction_id__in=extractions, ordinal=1)
+        .values_list("extraction_id", flat=True)
+    )
+    known = {extraction: (document, title) for document, extraction, title in home.values() if extraction in several}
+    named = names_of({extraction: title for extraction, (_, title) in known.items()})
+    what = meant(question, {known[extraction][0]: each for extraction, each in named.items()})
+    if not what.documents:
+        return None
+    vector = question_embedder().embed_question(what.question)
+    cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, vector, ids)}
+    words = {hit.chunk_id: hit.score for hit in _words(pools, what.question, ids)}
+    fits = {chunk: what.documents.get(document, 0.0) for chunk, (document, _, _) in home.items()}
+    return Named(
+        fit=in_order(ids, fits, 0.0),
+        cosine=in_order(ids, cosines, min(cosines.values(), default=0.0)),
+        keyword=in_order(ids, words, 0.0),
+    )
 
 
 def _within(scope: Scope) -> Mapping[UUID, Allowed]:
@@ -104,30 +178,46 @@ def _by_collection(rows: Iterable[tuple[UUID, int]]) -> Mapping[UUID, frozenset[
     return {collection: frozenset(chunks) for collection, chunks in found.items()}
 
 
-def _best(hits: list[Hit]) -> list[Hit]:
+def _best(hits: Iterable[Hit]) -> list[Hit]:
     return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[: 2 * DEPTH]
 
 
-def _hydrate(fused: list[Fused], scope: Scope, limit: int) -> list[Source]:
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """The candidate at `index` of `found`."""
+
+    found: Found
+    index: int
+    score: float
+
+    @property
+    def chunk_id(self) -> int:
+        return int(self.found.ids[self.index])
+
+    @property
+    def cosine(self) -> float | None:
+        return None if self.chunk_id in self.found.unlike else float(self.found.cosine[self.index])
+
+
+def _hydrate(ranked: list[_Ranked], scope: Scope, limit: int) -> list[Source]:
     """Reads the passages through visible_to: an id that an index should not have given ends here."""
     sources: list[Source] = []
-    seen: set[str] = set()
-    for start in range(0, len(fused), CONSIDERED):
-        batch = fused[start : start + CONSIDERED]
+    spread = Spread()
+    for start in range(0, len(ranked), CONSIDERED):
+        batch = ranked[start : start + CONSIDERED]
         rows = Chunk.objects.visible_to(scope).filter(id__in=[item.chunk_id for item in batch])
         visible = {row.pk: row for row in rows.select_related("document", "extraction__revision")}
         for item in batch:
             chunk = visible.get(item.chunk_id)
-            if chunk is None or (words := " ".join(chunk.text.split()).casefold()) in seen:
+            if chunk is None or not spread.adds(chunk.text):
                 continue
-            seen.add(words)
             sources.append(_source(len(sources) + 1, chunk, item))
             if len(sources) == limit:
                 return _labelled(sources)
     return _labelled(sources)
 
 
-def _source(number: int, chunk: Chunk, item: Fused) -> Source:
+def _source(number: int, chunk: Chunk, item: _Ranked) -> Source:
     return Source(
         number=number,
         chunk_id=chunk.pk,
@@ -144,8 +234,8 @@ def _source(number: int, chunk: Chunk, item: Fused) -> Source:
         end=chunk.end,
         text=chunk.text,
         score=item.score,
-        cosine=item.scores.get("dense"),
-        ranks=item.ranks,
+        cosine=item.cosine,
+        ranks=item.found.places.get(item.chunk_id, {}),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry
-from rag.backends.keywords.tantivy import SEAL, WEIGHTS, TantivyIndex
+from rag.backends.keywords.tantivy import KIND, SEAL, WEIGHTS, TantivyIndex
 from rag.backends.keywords.words import ANALYZERS, STEMMED, clean
 from rag.domain.types import Everything
 
@@ -93,7 +93,7 @@ def test_a_crash_between_commit_and_seal_costs_nothing(tmp_path: Path) -> None:
     index.change(add=[Entry(2, "lease")], remove=[])
     from rag.backends import files
 
-    files.seal(tmp_path / "1", {"kind": "tantivy/1", "state": "writing"}, SEAL)
+    files.seal(tmp_path / "1", {"kind": KIND, "state": "writing"}, SEAL)
     assert TantivyIndex.open(tmp_path / "1").ids() == {1, 2}
     # An older seal, on the other hand, does not belong to these files.
     (tmp_path / "1" / SEAL).write_bytes(before)

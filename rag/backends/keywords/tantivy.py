@@ -36,7 +36,7 @@ from rag.backends.keywords.words import ANALYZERS, PLAIN, STEMMED, Weights, clea
 from rag.domain.errors import Retryable
 from rag.domain.types import Allowed, Everything, Except, Hit, Only, allowed_ids
 
-KIND = "tantivy/1"  # raise the number when fields or word rules change: older folders are then rebuilt
+KIND = "tantivy/2"  # raise the number when fields, word rules or the context change: older folders are then rebuilt
 SEAL = "footnote.json"
 LOCK = ".footnote.lock"
 WEIGHTS = Weights()
