@@ -7,7 +7,6 @@ forks for each job; the job's sockets are handed to it, and the answer comes str
 
 import json
 import logging
-import math
 import os
 import socket
 import subprocess
@@ -19,27 +18,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rag.backends.parsers.base import Progress
-from rag.backends.sandbox_messages import Message, TooMuch, read_bytes, read_page, read_picture, receive
-from rag.domain.errors import Permanent, Protected, RagError, Retryable
-from rag.domain.text import clean, one_line
-from rag.domain.types import Attachment, Page, ParsedDocument, Reading
+from rag.backends.sandbox_answers import (
+    ATTACHMENTS_LIMIT,
+    Answer,
+    Document,
+    Garbled,
+    Picture,
+    Recognition,
+    Report,
+    Told,
+    unread_page,
+)
+from rag.backends.sandbox_messages import Message, TooMuch, receive
+from rag.domain.errors import Permanent, Retryable
+from rag.domain.types import Page, ParsedDocument
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 _OUTPUT_LIMIT = 512 * 1024 * 1024  # bytes that one document may give
-_MOST_ATTACHMENTS = 2_000  # files that one file may hold
-_ATTACHMENTS_LIMIT = 4 * 1024**3  # bytes of all of them
-_MOST_PROPERTIES = 50
 _ATTEMPTS = 2  # for a job whose server was lost
 _MOST_BROKEN = 10  # pages that may be too slow or crash the engine before the rest is left alone
 _PICTURE_LIMIT = 64 * 1024 * 1024
-_MOST_WARNINGS = 100
-_TICK = (
-    2.0  # seconds after which `progress` is called again without news, so that leases stay alive and a cancel is seen
-)
+_TICK = 2.0  # seconds after which `progress` is called without news, so that leases stay alive and a cancel is seen
 _GRACE = 20.0  # seconds that the server has to report the end of a job
 # What the libraries need and no more: no secret of the application's is inherited.
 _ENVIRONMENT = {
@@ -50,9 +53,7 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # threads and forks do not mix
     "OMP_NUM_THREADS": "1",
 }
-
-
-_Kind = TypeVar("_Kind", bound="_Answer")
+_Kind = TypeVar("_Kind", bound=Answer)
 
 
 class Sandbox:
@@ -94,8 +95,8 @@ class Sandbox:
         """
         job = {"do": "parse", "path": _existing(path), "name": name, "seconds": seconds, "memory": memory}
         job |= {"password": password, "attachments": attachments is not None}
-        limit = _OUTPUT_LIMIT + (2 * _ATTACHMENTS_LIMIT if attachments is not None else 0)
-        return self._run(job, lambda: _Document(progress or _no_progress, attachments), limit=limit).result()
+        limit = _OUTPUT_LIMIT + (2 * ATTACHMENTS_LIMIT if attachments is not None else 0)
+        return self._run(job, lambda: Document(progress or _no_progress, attachments), limit=limit).result()
 
     def recognise(
         self,
@@ -122,15 +123,17 @@ class Sandbox:
         job: Message = {"do": "recognise", "path": _existing(path), "name": name, "password": password}
         job |= {"languages": list(languages), "memory": memory}
         waiting = list(numbers)
-        told = _Told(on_page, progress or _no_progress, len(waiting))
+        told = Told(on_page, progress or _no_progress, len(waiting))
         broken = lost = 0
         while waiting:
             if broken == _MOST_BROKEN:
                 told.page(
-                    _unread(waiting.pop(0), "Too many pages before it could not be recognised, so it was not tried.")
+                    unread_page(
+                        waiting.pop(0), "Too many pages before it could not be recognised, so it was not tried."
+                    )
                 )
                 continue
-            answer = _Recognition(waiting, seconds, told)
+            answer = Recognition(waiting, seconds, told)
             try:
                 whole = {**job, "numbers": waiting, "seconds": seconds * (len(waiting) + 1)}
                 lost += not self._attempt(whole, answer, limit=_OUTPUT_LIMIT)
@@ -138,7 +141,7 @@ class Sandbox:
                 if told.refused or not answer.started:
                     raise
                 broken += 1
-                told.page(replace(answer.current or _unread(waiting[0]), gap=error.message))
+                told.page(replace(answer.current or unread_page(waiting[0]), gap=error.message))
                 del waiting[0]
             if lost == _ATTEMPTS:
                 raise Retryable("The document reader stopped unexpectedly.")
@@ -152,24 +155,24 @@ class Sandbox:
         """
         size = {"page_index": page_index, "width_px": min(max(width_px, 16), 4096), "password": password}
         job = {"do": "render", "path": _existing(path), **size, "seconds": seconds, "memory": memory}
-        return self._run(job, _Picture, limit=_PICTURE_LIMIT).result()
+        return self._run(job, Picture, limit=_PICTURE_LIMIT).result()
 
     def limits_report(self) -> dict[str, str]:
         """What is taken away from a reading process here, by kind: "network", "processes", "files", "memory"."""
         job = {"do": "report", "seconds": 20, "memory": 256 * 1024 * 1024}
-        return self._run(job, _Report, limit=_PICTURE_LIMIT).limits
+        return self._run(job, Report, limit=_PICTURE_LIMIT).limits
 
     def engines_report(self) -> dict[str, str]:
         """What recognises text here: "rapidocr" and "tesseract" with their versions, "" where one is missing, and
         "languages", those of Tesseract with blanks between.
         """
         job = {"do": "engines", "seconds": 20, "memory": 256 * 1024 * 1024}
-        return self._run(job, _Report, limit=_PICTURE_LIMIT).limits
+        return self._run(job, Report, limit=_PICTURE_LIMIT).limits
 
     def call(self, function: str, *, seconds: float, memory: int) -> None:
         """Runs a function of an allowed module, by its dotted name, as if it were a parser: for tests of the limits."""
         job = {"do": "call", "function": function, "seconds": seconds, "memory": memory}
-        self._run(job, _Answer, limit=_PICTURE_LIMIT)
+        self._run(job, Answer, limit=_PICTURE_LIMIT)
 
     def close(self) -> None:
         """Ends the process and whatever it runs. A later job starts a new one."""
@@ -264,7 +267,7 @@ class Sandbox:
                 return answer
         raise Retryable("The document reader stopped unexpectedly.")
 
-    def _attempt(self, job: Message, answer: "_Answer", *, limit: int) -> bool:
+    def _attempt(self, job: Message, answer: Answer, *, limit: int) -> bool:
         """Whether the job came to its end, not the server to its own. Raises the sentence for a job that failed."""
         try:
             channel, status = self._submit(job)
@@ -297,16 +300,12 @@ def _existing(path: Path | str) -> str:
     return str(full)
 
 
-def _unread(number: int, gap: str = "") -> Page:
-    return Page(number, "", reading=Reading.UNREAD, confidence=0.0, gap=gap)
-
-
 def _no_progress(done: int, total: int | None) -> None:
     """Nobody wants to know."""
 
 
 def _follow(
-    job: Message, answer: "_Answer", channel: socket.socket, status: socket.socket, *, limit: int
+    job: Message, answer: Answer, channel: socket.socket, status: socket.socket, *, limit: int
 ) -> Message | None:
     """Feeds the job's messages to `answer`; how the job ended, or None when the server was lost."""
     last = time.monotonic() + job["seconds"] + _GRACE
@@ -321,7 +320,7 @@ def _follow(
         return next((message for message in _until(status, last) if message is not None), None)
     except TooMuch:
         raise Permanent("Reading this file gave far more than a document holds and was stopped.") from None
-    except _Garbled:
+    except Garbled:
         raise answer.unreadable() from None
 
 
@@ -329,7 +328,7 @@ def _readable(messages: Iterator[Message | None]) -> Iterator[Message | None]:
     try:
         yield from messages
     except ValueError:
-        raise _Garbled from None
+        raise Garbled from None
 
 
 def _until(status: socket.socket, last: float) -> Iterator[Message | None]:
@@ -339,7 +338,7 @@ def _until(status: socket.socket, last: float) -> Iterator[Message | None]:
             return
 
 
-def _judge(job: Message, answer: "_Answer", ended: Message) -> None:
+def _judge(job: Message, answer: Answer, ended: Message) -> None:
     """Raises the sentence for a job that did not come to its end."""
     if answer.error is not None:
         raise answer.error
@@ -353,213 +352,8 @@ def _judge(job: Message, answer: "_Answer", ended: Message) -> None:
     raise Permanent(answer.crashed) if ended.get("signal") else answer.unreadable()
 
 
-def _duration(seconds: float) -> str:
-    if seconds >= 120 and seconds % 60 == 0:
-        return f"{seconds / 60:.0f} minutes"
-    return "one second" if seconds == 1 else f"{math.ceil(seconds * 10) / 10:g} seconds"
-
-
 def _bytes(count: int) -> str:
     gigabyte = 1024**3
     return (
         f"{count / gigabyte:g} GB" if count >= gigabyte and count % (gigabyte // 4) == 0 else f"{count // 1024**2} MB"
     )
-
-
-class _Garbled(Exception):
-    """What the child wrote is not what a parser's child writes."""
-
-
-class _Answer:
-    """What came from a child so far, and the sentences for when it fails."""
-
-    doing: ClassVar[str] = "Reading this file"
-    crashed: ClassVar[str] = "The program that reads this kind of file crashed on it, so the file was not read."
-    nonsense: ClassVar[str] = "This file could not be read: it is damaged, or built in an unusual way."
-
-    def __init__(self) -> None:
-        self.done = False
-        self.out_of_memory = False
-        self.error: RagError | None = None
-
-    def unreadable(self) -> Permanent:
-        return Permanent(self.nonsense)
-
-    def took_too_long(self, seconds: float) -> Permanent:
-        return Permanent(f"{self.doing} took longer than {_duration(seconds)} and was stopped.")
-
-    def take(self, message: Message) -> None:
-        """Notes one message; raises _Garbled for nonsense."""
-        try:
-            match message:
-                case {"kind": "done"}:
-                    self.done = True
-                case {"kind": "memory"}:
-                    self.out_of_memory = True
-                case {"kind": "protected", "message": str(sentence)}:
-                    self.error = Protected(one_line(sentence)[:300])
-                case {"kind": "refused", "message": str(sentence)}:
-                    self.error = Permanent(one_line(sentence)[:300])
-                case {"kind": "crashed", "error": str(error), "where": str(where)}:
-                    # Names of Python's own and places in code: no text of the document.
-                    _log.warning("a parser failed with %s at %s", one_line(error)[:100], one_line(where)[:300])
-                    self.error = self.unreadable()
-                case _:
-                    self.more(message)
-        except (ValueError, KeyError, TypeError):
-            raise _Garbled from None
-
-    def more(self, message: Message) -> None:
-        """Notes a message of this kind of job; raises ValueError, KeyError or TypeError for nonsense."""
-        raise ValueError("an unknown message")
-
-    def tell(self) -> None:
-        """Called when there is progress, and when nothing came for a while; may raise to stop the job."""
-
-
-class _Document(_Answer):
-    def __init__(self, progress: Progress, folder: Path | None) -> None:
-        super().__init__()
-        self.progress = progress
-        self.folder = folder
-        self.attachments: list[Attachment] = []
-        self.unpacked = 0
-        self.head: Message | None = None
-        self.pages: list[Page] = []
-        self.count: tuple[int, int | None] = (0, None)
-
-    def more(self, message: Message) -> None:
-        match message:
-            case {"kind": "progress", "done": int(done), "total": (int() | None) as total}:
-                self.count = (done, total)
-            case {"kind": "attachment", "path": str(path)} if self.folder is not None:
-                if len(self.attachments) >= _MOST_ATTACHMENTS:
-                    raise TooMuch
-                file = self.folder / f"{len(self.attachments):05d}"
-                file.touch(mode=0o600)
-                self.attachments.append(Attachment(clean(path)[:1000], file, 0))
-            case {"kind": "bytes"} if self.attachments:
-                self._write(read_bytes(message))
-            case {"kind": "document", "title": str(), "parser": str(), "warnings": list(), "properties": dict()} if (
-                self.head is None
-            ):
-                self.head = message
-            case {"kind": "page"} if self.head is not None:
-                self.pages.append(read_page(message))
-            case _:
-                raise ValueError("an unknown message")
-
-    def _write(self, piece: bytes) -> None:
-        """Appends to the attachment that came last."""
-        last = self.attachments[-1]
-        self.unpacked += len(piece)
-        if self.unpacked > _ATTACHMENTS_LIMIT:
-            raise TooMuch
-        with last.file.open("ab") as file:
-            file.write(piece)
-        self.attachments[-1] = replace(last, size=last.size + len(piece))
-
-    def tell(self) -> None:
-        self.progress(*self.count)
-
-    def result(self) -> ParsedDocument:
-        if self.head is None or len(self.pages) != self.head.get("pages"):
-            raise self.unreadable()
-        warnings = tuple(clean(str(warning))[:500] for warning in self.head["warnings"][:_MOST_WARNINGS])
-        properties = {
-            one_line(clean(str(key)))[:50]: one_line(clean(str(value)))[:500]
-            for key, value in list(self.head["properties"].items())[:_MOST_PROPERTIES]
-        }
-        return ParsedDocument(
-            clean(self.head["title"])[:500],
-            tuple(self.pages),
-            self.head["parser"][:50],
-            warnings,
-            properties,
-            tuple(self.attachments),
-        )
-
-
-class _Told:
-    """Hands pages and progress to whoever asked, and remembers that he wanted no more."""
-
-    def __init__(self, on_page: Callable[[Page], None], progress: Progress, total: int) -> None:
-        self.on_page = on_page
-        self.progress = progress
-        self.total = total
-        self.done = 0
-        self.refused = False
-
-    def page(self, page: Page) -> None:
-        self.done += 1
-        self._tell(lambda: self.on_page(page))
-
-    def still_there(self) -> None:
-        self._tell(lambda: self.progress(self.done, self.total))
-
-    def _tell(self, call: Callable[[], None]) -> None:
-        self.refused = True
-        call()
-        self.refused = False
-
-
-class _Recognition(_Answer):
-    """The pages that a child recognises: takes each off the front of `waiting` as it hands it on."""
-
-    doing = "Recognising this page"
-    crashed = "The program that recognises text crashed on this page."
-    nonsense = "The text on this page could not be recognised."
-
-    def __init__(self, waiting: list[int], seconds: float, told: _Told) -> None:
-        super().__init__()
-        self.waiting = waiting
-        self.seconds = seconds
-        self.told = told
-        self.started = False
-        self.current: Page | None = None
-        self.fresh: Page | None = None
-        self.since = time.monotonic()
-
-    def more(self, message: Message) -> None:
-        page = read_page(message["page"])
-        if not self.waiting or page.number != self.waiting[0]:
-            raise ValueError("pages come in the order that was asked for")
-        match message["kind"]:
-            case "begun":
-                self.started, self.current, self.since = True, page, time.monotonic()
-            case "recognised" if self.current is not None:
-                self.fresh = page
-            case _:
-                raise ValueError("an unknown message")
-
-    def tell(self) -> None:
-        if self.fresh is not None:
-            page, self.fresh, self.current = self.fresh, None, None
-            del self.waiting[0]
-            self.told.page(page)
-        elif time.monotonic() > self.since + self.seconds:
-            raise self.took_too_long(self.seconds)
-        self.told.still_there()
-
-
-class _Picture(_Answer):
-    def __init__(self) -> None:
-        super().__init__()
-        self.picture = b""
-
-    def more(self, message: Message) -> None:
-        self.picture = read_picture(message)
-
-    def result(self) -> bytes:
-        if not self.picture:
-            raise self.unreadable()
-        return self.picture
-
-
-class _Report(_Answer):
-    def __init__(self) -> None:
-        super().__init__()
-        self.limits: dict[str, str] = {}
-
-    def more(self, message: Message) -> None:
-        self.limits = {str(key): str(value) for key, value in message["limits"].items()}

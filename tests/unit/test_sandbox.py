@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from rag.backends import sandbox_answers
 from rag.backends.sandbox import Sandbox
-from rag.backends.sandbox_messages import page_message, read_page
+from rag.backends.sandbox_answers import Answer, Garbled, Recognition, Told
+from rag.backends.sandbox_messages import Message, page_message, read_page
 from rag.domain.errors import Permanent, Retryable
-from rag.domain.types import Box, Heading, Page
+from rag.domain.types import Box, Heading, Page, Reading
 from tests.contracts.made_documents import make_pdf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these limits are those of Linux")
@@ -327,6 +329,50 @@ def test_boxes_outside_their_text_are_refused() -> None:
     page = Page(1, "Some", boxes=(Box(0, 4, 0, 0, 1, 1), Box(5, 9, 0, 0, 1, 1)))
     with pytest.raises(ValueError, match="order"):
         read_page(page_message(page))
+
+
+class Breaking(Sandbox):
+    """Every page breaks the engine."""
+
+    def _attempt(self, job: Message, answer: Answer, *, limit: int) -> bool:
+        begun = Page(job["numbers"][0], "", width=10, height=20, reading=Reading.UNREAD)
+        answer.take({"kind": "begun", "page": page_message(begun)})
+        raise Permanent("It broke.")
+
+
+def test_after_many_pages_that_break_the_engine_the_rest_is_left_alone(pdf: Path) -> None:
+    pages: list[Page] = []
+    Breaking().recognise(pdf, name="two.pdf", numbers=range(1, 13), seconds=5, memory=MEMORY, on_page=pages.append)
+    assert [page.number for page in pages] == list(range(1, 13))
+    assert {page.reading for page in pages} == {Reading.UNREAD}
+    assert [page.gap for page in pages[:10]] == ["It broke."] * 10
+    assert (pages[0].width, pages[0].height) == (10, 20)
+    assert all(page.gap.startswith("Too many pages") for page in pages[10:])
+
+
+def test_each_page_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(sandbox_answers, "monotonic", lambda: now)
+    waiting, pages = [1, 2, 3], list[Page]()
+    answer = Recognition(waiting, 60, Told(pages.append, lambda done, total: None, 3))
+    for number in (1, 2):
+        answer.take({"kind": "begun", "page": page_message(Page(number, ""))})
+        now += 50
+        answer.tell()
+        answer.take({"kind": "recognised", "page": page_message(Page(number, "Words"))})
+        answer.tell()
+    assert (waiting, [page.number for page in pages]) == ([3], [1, 2])
+    answer.take({"kind": "begun", "page": page_message(Page(3, ""))})
+    now += 61
+    with pytest.raises(Permanent, match="Recognising this page took longer than 60 seconds"):
+        answer.tell()
+
+
+@pytest.mark.parametrize("number", [2, 7])
+def test_a_page_that_was_not_asked_for_is_not_believed(number: int) -> None:
+    answer = Recognition([1, 2], 5, Told(lambda page: None, lambda done, total: None, 2))
+    with pytest.raises(Garbled):
+        answer.take({"kind": "begun", "page": page_message(Page(number, ""))})
 
 
 def test_the_socket_pair_of_a_job_is_not_kept(sandbox: Sandbox) -> None:
