@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from rag.backends.vectors.base import VectorIndex
 from rag.config import rag_config
 from rag.domain.types import Allowed, Hit, Vectors, without
 from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
+from rag.models.content import ChunkQuerySet
 from rag.models.index import IndexKind
 from rag.services.naming import names_of
 from rag.services.steps import step
@@ -40,8 +42,10 @@ from rag.slots import embedding_identity, keyword_index, vector_index
 log = structlog.get_logger(__name__)
 
 TAIL_MOST = 5000  # vectors that readers keep beside the generation: exact search over them takes about .3 ms
+TAIL_SHARE = 0.05  # of a large generation that may stand beside it: writing it anew for every 5,000 would never end
 BARRED_MOST = 0.2  # share of removed ids in a generation from which it is written anew
 BATCH = 2000
+REMOVALS_KEPT = 2000  # versions back to which every removal is known; a reader half as far behind begins anew
 OPEN_MOST = 200  # collections held open; each open keyword index costs memory maps, of which a process has 65,530
 _HEADER_FORMAT = "h1"  # raise when chunking.context_header changes: such vectors are other vectors
 
@@ -76,9 +80,32 @@ def sync(collection_id: UUID) -> None:
 
 
 def sync_all() -> None:
-    """Syncs every collection that some index is behind."""
+    """Syncs every collection that some index is behind, and forgets removals that all have followed."""
     for collection_id in behind():
         sync(collection_id)
+    for collection_id in list(Removal.objects.order_by().values_list("collection", flat=True).distinct()):
+        forget_removals(collection_id)
+
+
+def forget_removals(collection_id: UUID) -> int:
+    """Deletes the notes of removals that no index needs any more and no reader that is not far behind; how many there were."""
+    with _writing(collection_id):
+        needed = [generation.version for generation in _serving(collection_id)]
+        version = Collection.objects.filter(pk=collection_id).values_list("version", flat=True).first()
+        if version is None or not needed:
+            return 0
+        until = min(*needed, version - REMOVALS_KEPT)
+        # Of weights that are not in use: such an index would be written anew before it served again.
+        unused = IndexGeneration.objects.filter(collection_id=collection_id, current=True, version__lt=until)
+        unused.exclude(digest__in=("", current_digest())).update(current=False)
+        return Removal.objects.filter(collection_id=collection_id, version__lte=until).delete()[0]
+
+
+def _serving(collection_id: UUID) -> list[IndexGeneration]:
+    """What serves now: the keywords, and the vectors of the weights in use; empty where the keywords are not written yet."""
+    words = _current(collection_id, IndexKind.KEYWORDS, "")
+    vectors = _current(collection_id, IndexKind.VECTORS, current_digest())
+    return [generation for generation in (words, vectors) if generation is not None] if words else []
 
 
 def behind() -> list[UUID]:
@@ -128,19 +155,27 @@ def _sync_keywords(collection_id: UUID, folder: Path) -> None:
         since = {"collection_id": collection_id, "version__gt": generation.version, "version__lte": target}
         removed = list(Removal.objects.filter(**since).values_list("chunk_id", flat=True))
         rows = Chunk.objects.for_maintenance().filter(**since).order_by("id")
-        fields = list(rows.values_list("id", "text", "heading", "extraction_id", "document__title"))
-        named = names_of({extraction: title for *_, extraction, title in fields})
-        entries = [
-            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]))
-            for chunk_id, text, heading, extraction, _title in fields
-        ]
         step("sync:before-keywords")
-        for start in range(0, len(entries) or bool(removed), BATCH):  # new vectors change nothing here
-            index.change(add=entries[start : start + BATCH], remove=removed if start == 0 else [])
+        if removed:
+            index.change(add=(), remove=removed)
+        for entries in _entries(rows):
+            index.change(add=entries, remove=())
         step("sync:keywords-written")
+        index.refresh()
         generation.version, generation.count = target, len(index)
         generation.save(update_fields=["version", "count"])
     _drop_old(collection_id, IndexKind.KEYWORDS, folder)
+
+
+def _entries(chunks: ChunkQuerySet) -> Iterator[list[Entry]]:
+    """What is indexed of the chunks, a bounded number at a time: the text of a whole collection may not fit into memory."""
+    rows = chunks.values_list("id", "text", "heading", "extraction_id", "document__title").iterator(chunk_size=BATCH)
+    while batch := list(islice(rows, BATCH)):
+        named = names_of({extraction: title for *_, extraction, title in batch})
+        yield [
+            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]))
+            for chunk_id, text, heading, extraction, _title in batch
+        ]
 
 
 def _sync_vectors(collection_id: UUID, folder: Path) -> None:
@@ -149,7 +184,8 @@ def _sync_vectors(collection_id: UUID, folder: Path) -> None:
     since = {"collection_id": collection_id, "version__gt": generation.version if generation else 0}
     tail = Vector.objects.filter(**since, digest=digest).count()
     barred = Removal.objects.filter(**since).count() if generation else 0
-    if tail >= TAIL_MOST or (generation and barred > BARRED_MOST * max(generation.count, 1)):
+    count = generation.count if generation else 0
+    if tail >= max(TAIL_MOST, TAIL_SHARE * count) or (generation and barred > BARRED_MOST * max(count, 1)):
         _publish_vectors(collection_id, folder, generation)
 
 
@@ -295,7 +331,8 @@ class Reader:
         generation = _current(self.collection_id, IndexKind.VECTORS, digest)
         found = generation.pk if generation else None
         since = self._version
-        if found != self._generation or self._tail is None:
+        far_behind = target - self._version > REMOVALS_KEPT // 2  # what was removed meanwhile may be forgotten
+        if found != self._generation or self._tail is None or far_behind:
             self._base, self._barred = self._open_base(generation), frozenset()
             self._tail = vector_index().create(dimension=embedding_identity().dimension)
             self._generation = found
