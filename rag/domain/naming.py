@@ -23,6 +23,7 @@ D = TypeVar("D", bound=Hashable)
 _PARTS = re.compile(
     r"[_\-–—.,;:/\\()\[\]{}#+~]+|(?<=[a-zà-ÿ])(?=[A-ZÀ-Ý])|(?<=[A-Za-z])(?=\d{4})|(?<=\d)(?=[A-Za-z]{2})"
 )
+_PARAGRAPHS = re.compile(r"\n\s*\n")
 # File endings, and what filing systems write into names.
 _TITLE_PARTS = re.compile(r"_+|\s+[-–—]\s+|(?<=\d)-|-(?=\d)|\s*[()\[\]]\s*")
 _TITLE_NOISE = word_set("pdf docx doc odt rtf txt html htm md xlsx xls pptx eml msg epub ex exhibit scan copy final")
@@ -67,7 +68,8 @@ def names(title: str, head: str) -> str:
     `head` is the beginning of its text; what lies past HEAD characters is not looked at.
     """
     found = {part.casefold(): part[:MOST] for part in map(plain_title, _TITLE_PARTS.split(title)) if part}
-    text = " ".join(head[:HEAD].split())
+    # A name goes on over the end of a line, not over that of a paragraph.
+    text = " | ".join(" ".join(part.split()) for part in _PARAGRAPHS.split(head[:HEAD]))
     dates = [match.group() for match in _DATE.finditer(text)]
     for name in [*_proper(text), *dates]:
         found.setdefault(name.casefold(), name)
@@ -164,9 +166,9 @@ def meant(question: str, documents: Mapping[D, str]) -> Meant[D]:
                 fit *= OTHER_NUMBER
             fits[document] = max(fits.get(document, 0.0), fit)
         # "How do A and B differ": once A's words are taken, B is the best named by the rest.
-        used = frozenset().union(*(matched[document] for document in chosen)) - common
+        used = frozenset().union(*(matched[document] for document in chosen))
         said |= used
-        left -= used
+        left -= used - common
     return Meant(asked.without(said), fits) if fits else Meant(question)
 
 

@@ -21,7 +21,7 @@ from rag.slots import question_embedder
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
-CONSIDERED = 30  # passages read to fill them: some may be barred, deleted or near copies
+CONSIDERED = 16  # passages read at a time to fill them: some may be barred, deleted or near copies
 
 
 @dataclass
@@ -117,29 +117,23 @@ def _named(pools: list[_Pool], question: str, found: Found, scope: Scope) -> Nam
     Only documents of several passages can be named: one of a single passage is a candidate like any other, and its names are
     among the words by which it was found.
     """
-    ids = found.ids.tolist()
-    rows = Chunk.objects.visible_to(scope).filter(id__in=ids)
-    home = {
-        chunk: (document, extraction, title)
-        for chunk, document, extraction, title in rows.values_list(
-            "id", "document_id", "extraction_id", "document__title"
-        )
-    }
-    extractions = {extraction for _, extraction, _ in home.values()}
-    several = set(
-        Chunk.objects.visible_to(scope)
-        .filter(extraction_id__in=extractions, ordinal=1)
-        .values_list("extraction_id", flat=True)
-    )
-    known = {extraction: (document, title) for document, extraction, title in home.values() if extraction in several}
-    named = names_of({extraction: title for extraction, (_, title) in known.items()})
-    what = meant(question, {known[extraction][0]: each for extraction, each in named.items()})
+    ids: list[int] = found.ids.tolist()
+    # Unordered: sorting would cost a join. A live document has one extraction here, so that its number stands for it.
+    rows = Chunk.objects.visible_to(scope).filter(id__in=ids).order_by()
+    home: dict[int, int] = {}
+    titles: dict[int, str] = {}
+    several: set[int] = set()
+    for chunk, extraction, ordinal, title in rows.values_list("id", "extraction_id", "ordinal", "document__title"):
+        if ordinal or extraction in titles:
+            several.add(extraction)
+        home[chunk], titles[extraction] = extraction, title
+    what = meant(question, names_of({extraction: titles[extraction] for extraction in several}))
     if not what.documents:
         return None
     vector = question_embedder().embed_question(what.question)
     cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, vector, ids)}
     words = {hit.chunk_id: hit.score for hit in _words(pools, what.question, ids)}
-    fits = {chunk: what.documents.get(document, 0.0) for chunk, (document, _, _) in home.items()}
+    fits = {chunk: what.documents.get(extraction, 0.0) for chunk, extraction in home.items()}
     return Named(
         fit=in_order(ids, fits, 0.0),
         cosine=in_order(ids, cosines, min(cosines.values(), default=0.0)),
