@@ -4,7 +4,8 @@
 
 Starts `manage.py up` in a temporary folder and sends it files over HTTP as a browser does. What the embedder alone could do with
 the same passages is measured right before and right after, while the workers rest; the share is what the pipeline reached of it.
-On a busy machine the seconds say little: processor seconds are printed beside them, and those of other programs are not in them.
+On a busy machine the seconds say little. Processor seconds are Footnote's alone, by part: "of these" is what the embedder alone needs
+for the same passages, so it is the share that could at best be reached where nothing waits for anything.
 `--many` sends N small files in rounds of 500 and prints the memory after each. `--write` puts the table into docs/ingestion.md.
 """
 
@@ -31,6 +32,7 @@ from tests.benchmarks.installation import MEGABYTE, machine, memory, processor_s
 from tests.installed import REPOSITORY, Installed, Person
 
 ROUND = 500  # files between two looks at the memory
+ALONE = 800  # passages that the embedder is given alone
 REST = 10.0  # seconds of quiet before memory is read
 MOST = 3600.0  # seconds after which a measurement is given up
 COLUMNS = (
@@ -43,8 +45,10 @@ COLUMNS = (
     "By words",
     "Ready",
     "Processor",
+    "Of these",
     "Peak",
 )
+PARTS = {"worker that embeds": "embeds", "worker that reads": "reads", "document reader": "parses", "web server": "web"}
 Files = Sequence[tuple[str, bytes]]
 
 
@@ -81,10 +85,8 @@ class Peak:
         self._thread.join()
 
     def sentence(self) -> str:
-        """The parts that read and embed, largest first."""
-        wanted = {"worker that reads": "reads", "worker that embeds": "embeds", "document reader": "parses"}
-        found = sorted(((size, wanted[name]) for name, size in self.parts.items() if name in wanted), reverse=True)
-        return ", ".join(f"{name} {size / MEGABYTE:.0f}" for size, name in found) + " MB"
+        """The parts that work on documents, in MB."""
+        return ", ".join(f"{short} {self.parts.get(name, 0) / MEGABYTE:.0f}" for name, short in PARTS.items()) + " MB"
 
 
 class Database:
@@ -162,13 +164,13 @@ def timed(site: Installed, person: Person, collection: str, files: Files) -> Tim
         assert passed < MOST, "the workers do not come to an end"
 
 
-def alone(embedder: PassageEmbedder, texts: Sequence[str]) -> float:
-    """Passages a second that the embedder makes of these texts, nothing else going on."""
-    some = texts[: 40 * 20]
+def alone(embedder: PassageEmbedder, texts: Sequence[str]) -> tuple[float, float]:
+    """Passages a second that the embedder makes of these texts while nothing else goes on, and processor seconds for each."""
+    some = texts[:ALONE]
     embedder.embed_passages(some[:32])
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     embedder.embed_passages(some)
-    return len(some) / (time.perf_counter() - began)
+    return len(some) / (time.perf_counter() - began), (time.process_time() - spent) / len(some)
 
 
 def row(what: str, site: Installed, person: Person, files: Files) -> list[str]:
@@ -176,16 +178,19 @@ def row(what: str, site: Installed, person: Person, files: Files) -> list[str]:
     database = Database(site.data)
     collection = person.collection()
     before = database.last_revision()
-    spent = processor_seconds(site.pid)
+    earlier = processor_seconds(site.pid)
     with Peak(site.pid) as peak:
         times = timed(site, person, collection, files)
-    spent = processor_seconds(site.pid) - spent
+    spent = {name: total - earlier.get(name, 0) for name, total in processor_seconds(site.pid).items()}
     if failures := database.failures(before):
         return [what, f"{len(failures)} of {len(files)} failed: {failures[0]}", *[""] * (len(COLUMNS) - 2)]
     texts, pages = database.passages(before), database.pages(before)
     embedder = PassageEmbedder(export_folder=str(site.data / "models" / "question"))
-    own = statistics.mean(alone(embedder, texts) for _ in range(2))
+    measured = [alone(embedder, texts) for _ in range(2)]
+    own = statistics.mean(speed for speed, _ in measured)
+    needed = statistics.mean(seconds for _, seconds in measured) * len(texts)
     reached = len(texts) / times.ready
+    by_part = ", ".join(f"{short} {spent.get(name, 0):.0f}" for name, short in PARTS.items())
     return [
         what,
         f"{len(files) / times.ready:.1f}" if len(files) > 1 else "",
@@ -195,7 +200,8 @@ def row(what: str, site: Installed, person: Person, files: Files) -> list[str]:
         f"{reached / own:.0%}",
         f"{times.words:.1f} s",
         f"{times.ready:.1f} s",
-        f"{spent:.0f} s",
+        f"{sum(spent.values()):.0f} s ({by_part})",
+        f"{needed / sum(spent.values()):.0%}",
         peak.sentence(),
     ]
 
@@ -272,7 +278,7 @@ def main() -> None:
         f"{machine()}; {os.getloadavg()[0]:.1f} processes busy with other work at the start.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
-        "|---" + "|--:" * (len(COLUMNS) - 2) + "|---|",
+        "|---" + "|--:" * (len(COLUMNS) - 4) + "|---|--:|---|",
     ]
     with tempfile.TemporaryDirectory(prefix="footnote-measure-") as folder:
         site = Installed(Path(folder) / "data")

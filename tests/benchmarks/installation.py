@@ -60,16 +60,17 @@ def memory(root: int) -> dict[str, int]:
     return found
 
 
-def processor_seconds(root: int) -> float:
-    """Seconds of processor time that `root` and all that it started have used, those that have ended included."""
-    ticks = 0
-    for pid, _ in _tree(root, "", _children()):
+def processor_seconds(root: int) -> dict[str, float]:
+    """Seconds of processor time that `root` and all that it started have used, by part, those that have ended included."""
+    found: dict[str, float] = {}
+    for pid, name in _tree(root, "supervisor", _children()):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        ticks += sum(map(int, fields[11:15]))  # own and of children waited for, in user and system mode
-    return ticks / os.sysconf("SC_CLK_TCK")
+        ticks = sum(map(int, fields[11:15]))  # own and of children waited for, in user and system mode
+        found[name] = found.get(name, 0) + ticks / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def _children() -> dict[int, list[int]]:
