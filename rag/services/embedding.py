@@ -11,16 +11,18 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
+from rag import tasks
 from rag.backends.embedders.base import Embedder
 from rag.domain import chunking
 from rag.domain.types import Vectors
@@ -45,16 +47,21 @@ _LOOKED_UP = 400  # hashes in one SELECT
 _Row = TypeVar("_Row")
 
 
+def ask_for(revision_id: int, *, passages: int, bulk: bool) -> None:
+    """Has the revision embedded once the transaction commits. A small one needs no message of its own while others wait."""
+    transaction.on_commit(partial(_ask_for, revision_id, passages, bulk))
+
+
+def _ask_for(revision_id: int, passages: int, bulk: bool) -> None:  # noqa: FBT001  (called from one place)
+    # Whoever takes a message that is waiting now will see this run's row, and takes it along.
+    if passages > _SMALL or not _waits(Work.EMBEDDING.queue(bulk=bulk)):
+        send(Work.EMBEDDING, revision_id, bulk=bulk)
+
+
 def embed(revision_id: int) -> None:
-    """Embeds what the revision still lacks and, with it, small ones that wait behind it. Returns quietly where nothing waits."""
+    """Embeds what the revision still lacks and, with it, small ones that wait. Returns quietly where nothing waits."""
     step("embed:before-claim")
-    run = (
-        IngestRun.objects.filter(
-            revision=revision_id, state=RunState.EMBEDDING, revision__document__deleted__isnull=True
-        )
-        .select_related("revision__document")
-        .first()
-    )
+    run = _run(revision_id)
     if run is None:
         return
     began = {} if run.done else {"started": timezone.now()}
@@ -73,12 +80,32 @@ def embed(revision_id: int) -> None:
         except TurnOver:
             with transaction.atomic():
                 lease.release(queued=timezone.now())
-                send(Work.EMBEDDING, revision_id, bulk=run.bulk)
+                send(Work.EMBEDDING, run.revision_id, bulk=run.bulk)
         finally:
             _give_back(companions)
         step("embed:ready")
     for collection_id in sorted(collections):
         follow(collection_id, Work.EMBEDDING, bulk=run.bulk)
+    following = _small(bulk=run.bulk).values_list("revision", flat=True).first()
+    if following is not None and not _waits(Work.EMBEDDING.queue(bulk=run.bulk)):
+        send(Work.EMBEDDING, following, bulk=run.bulk)
+
+
+def _waits(queue: str) -> bool:
+    """Whether a message waits in the queue; where Redis does not answer none does."""
+    try:
+        return tasks.waiting(queue) > 0
+    except OperationalError:
+        return False
+
+
+def _run(revision_id: int) -> IngestRun | None:
+    """The revision's run if it waits to be embedded, otherwise a small one that does: it may have no message of its own."""
+    runs = IngestRun.objects.filter(state=RunState.EMBEDDING, revision__document__deleted__isnull=True)
+    mine = runs.filter(revision=revision_id).select_related("revision__document").first()
+    if mine is not None:
+        return mine
+    return _small(bulk=False).first() or _small(bulk=True).first()
 
 
 def carry_over(extraction: Extraction, old: ChunkQuerySet) -> int:
@@ -129,6 +156,20 @@ def _member(run: IngestRun, lease: Lease) -> _Member:
     return _Member(run.pk, lease, run.revision.document.collection_id, run.revision_id, run.total)
 
 
+def _small(*, bulk: bool) -> QuerySet[IngestRun]:
+    """Runs that wait to be embedded and may be taken along, in their order."""
+    runs = IngestRun.objects.filter(
+        state=RunState.EMBEDDING,
+        lease_until__isnull=True,
+        bulk=bulk,
+        failures=0,
+        total__lte=_SMALL,
+        queued__lte=timezone.now(),
+        revision__document__deleted__isnull=True,
+    )
+    return runs.select_related("revision__document").order_by("queued", "pk")
+
+
 def _companions(run: IngestRun) -> list[_Member]:
     """Small runs that wait in the same queue, leased for long enough: each stored batch renews them.
 
@@ -137,21 +178,7 @@ def _companions(run: IngestRun) -> list[_Member]:
     if run.failures or run.total > _SMALL:
         return []
     with transaction.atomic():
-        waiting = (
-            IngestRun.objects.filter(
-                state=RunState.EMBEDDING,
-                lease_until__isnull=True,
-                bulk=run.bulk,
-                failures=0,
-                total__lte=_SMALL,
-                queued__lte=timezone.now(),
-                revision__document__deleted__isnull=True,
-            )
-            .exclude(pk=run.pk)
-            .select_related("revision__document")
-            .select_for_update(of=("self",), skip_locked=True)
-            .order_by("queued", "pk")
-        )
+        waiting = _small(bulk=run.bulk).exclude(pk=run.pk).select_for_update(of=("self",), skip_locked=True)
         chosen: list[IngestRun] = []
         room = _TOGETHER - run.total
         for other in waiting[:COMPANIONS]:

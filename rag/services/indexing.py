@@ -140,6 +140,8 @@ def _version(collection_id: UUID) -> int:
 
 def _sync_keywords(collection_id: UUID, folder: Path) -> None:
     generation = _current(collection_id, IndexKind.KEYWORDS, "")
+    if generation is not None and _only_vectors_came(generation):
+        return
     index: KeywordIndex | None = None
     if generation is not None:
         try:
@@ -165,6 +167,20 @@ def _sync_keywords(collection_id: UUID, folder: Path) -> None:
         generation.version, generation.count = target, len(index)
         generation.save(update_fields=["version", "count"])
     _drop_old(collection_id, IndexKind.KEYWORDS, folder)
+
+
+def _only_vectors_came(generation: IndexGeneration) -> bool:
+    """Whether nothing that the index of words holds has changed, which it then notes: most syncs during an import come to this."""
+    target = _version(generation.collection_id)
+    span = {
+        "collection_id": generation.collection_id,
+        "version__gt": generation.version,
+        "version__lte": target,
+    }
+    if Chunk.objects.for_maintenance().filter(**span).exists() or Removal.objects.filter(**span).exists():
+        return False
+    IndexGeneration.objects.filter(pk=generation.pk).update(version=target)
+    return True
 
 
 def _entries(chunks: ChunkQuerySet) -> Iterator[list[Entry]]:

@@ -19,11 +19,11 @@ from rag.domain.types import Page, ParsedDocument, Passage, Reading
 from rag.models import Chunk, Document, Extraction, IngestRun, PageDraft, Revision
 from rag.models import Page as StoredPage
 from rag.models.index import RunState
-from rag.services import fields, queues
+from rag.services import fields
 from rag.services.attempts import IN_WORK, superseded
 from rag.services.children import Inside
 from rag.services.coverage import Coverage, covered, settled
-from rag.services.embedding import carry_over
+from rag.services.embedding import ask_for, carry_over
 from rag.services.leases import Lease
 from rag.services.library import next_version, remove_chunks
 from rag.slots import token_counter
@@ -83,7 +83,7 @@ def store(revision: Revision, parsed: ParsedDocument, pages: Sequence[Page], ins
             message="",
         )
         if content.passages:
-            queues.send(queues.Work.EMBEDDING, revision.pk, bulk=bulk)
+            ask_for(revision.pk, passages=len(content.passages), bulk=bulk)
 
 
 def _content(parsed: ParsedDocument, pages: Sequence[Page], inside: Inside, *, recognised: bool) -> _Content:

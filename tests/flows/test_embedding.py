@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from django.conf import LazySettings
@@ -10,8 +10,9 @@ from django.core.files.base import ContentFile
 from django.db.models import F
 from django.utils import timezone
 
+from core.celery import app
 from core.models import User
-from rag import slots
+from rag import slots, tasks
 from rag.backends.embedders.hashing import HashingEmbedder
 from rag.config import rag_config
 from rag.domain.errors import Retryable
@@ -226,3 +227,42 @@ def states(*runs: IngestRun) -> list[str]:
     for run in runs:
         run.refresh_from_db()
     return [run.state for run in runs]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_small_document_needs_no_message_while_one_waits_and_a_large_one_has_its_own(
+    alice: User, policies: Collection
+) -> None:
+    clear_queues()
+    small = [waiting(alice, policies, f"{number}.txt", text_of([number])) for number in range(5)]
+    assert tasks.waiting("embed") == 1
+    large = waiting(alice, policies, "large.txt", text_of(range(80)))
+    assert tasks.waiting("embed") == 2
+    clear_queues()
+    embedding.embed(small[0].revision_id)
+    assert states(large, *small) == [RunState.EMBEDDING] + [RunState.READY] * 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_whose_document_is_done_serves_those_that_have_none(
+    alice: User, policies: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear_queues()
+    monkeypatch.setattr(embedding, "COMPANIONS", 2)
+    runs = [waiting(alice, policies, f"{number}.txt", text_of([number])) for number in range(7)]
+    embedding.embed(runs[0].revision_id)
+    assert states(*runs).count(RunState.READY) == 3
+    clear_queues()  # the message is taken
+    embedding.embed(runs[0].revision_id)
+    assert states(*runs).count(RunState.READY) == 6
+    assert tasks.waiting("embed") == 1  # for the one that is left
+    clear_queues()
+    embedding.embed(runs[0].revision_id)
+    assert states(*runs).count(RunState.READY) == 7
+    assert tasks.waiting("embed") == 0
+
+
+def clear_queues() -> None:
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.client.flushall()
