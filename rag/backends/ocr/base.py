@@ -1,6 +1,7 @@
 """What an engine is: a function from a picture of a page to the lines of text on it, each word with its place."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,6 +84,15 @@ class Engine(ABC):
 
         `turns` are the quarter turns anticlockwise that set the picture upright; with None the engine finds out.
         """
+
+
+def certain(lines: Sequence[Line], *, least: float) -> list[Line]:
+    """The lines, or none of them where on the whole they are less sure than `least`: what is in unknown letters has some
+    lines that look well by chance.
+    """
+    letters = sum(len(word.text) for line in lines for word in line.words)
+    sure = sum(word.confidence * len(word.text) for line in lines for word in line.words)
+    return list(lines) if sure >= least * letters else []
 
 
 def turned(picture: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:

@@ -26,6 +26,8 @@ ILLEGIBLE = "[illegible]"
 _MOST_PIXELS = 9_000_000
 _MOST_SIDE = 8_000
 _SURE = 0.8  # of a word that holds a figure: one less sure is not repeated
+_MUCH_MORE = 1.2  # letters that Tesseract must find for each that RapidOCR did, to be believed instead
+_SURE_OF_SCRIPT = 2.0  # as Tesseract counts it: below, it takes Georgian for Malayalam
 _FEW = 0.002  # of the page: less ink than that, and no text, is dust
 _EDGE = 0.03  # of the page: what a scanner leaves at its borders
 _FIGURE = re.compile(r"[\d%‰$€£¥₤₽₹]")
@@ -60,17 +62,20 @@ class Reader:
         if found.unread <= len(found.lines) / 3:
             return found
         other = self._by_tesseract(picture, found.script)
-        return other if other.letters > found.letters else Found(found.turns, found.lines, found.unread, other.script)
+        if other.letters > _MUCH_MORE * found.letters:
+            return other
+        return replace(found, script=found.script or other.script)
 
     def _by_tesseract(self, picture: Picture, script: str) -> Found:
-        """What Tesseract reads with its languages for the page's script: nothing where it has none."""
+        """What Tesseract reads with its languages for the page's script, which it finds out: nothing where it has none."""
         look = tesseract.look_at(picture, dpi=DPI)
         script = script or (look.script if look is not None else "")
+        named = script if look is None or look.sure_of_script >= _SURE_OF_SCRIPT else ""
         languages = languages_for(script, self.languages, tesseract.installed())
         if not languages:
-            return Found(0, [], script=script)
+            return Found(0, [], script=named)
         found = tesseract.Tesseract(languages, dpi=DPI).read(picture, look.turns if look is not None else None)
-        return Found(found.turns, found.lines, found.unread, script)
+        return replace(found, script=named)
 
 
 def _drawn(pictures: Pictures, index: int) -> Picture:
