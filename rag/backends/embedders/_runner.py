@@ -21,7 +21,7 @@ from rag.domain.types import Vectors
 MODEL = "model.xml"
 DATA = "model.bin"
 
-_BATCH_TOKENS = 4096
+_BATCH_TOKENS = 2048  # more would be padded more, and need more memory; fewer would not occupy the processor
 _GROUP = 64  # numbers that share a scale in a quantised matrix, and in what it is multiplied by
 
 Precision = Literal["f32", "bf16", "f16", "int8"]
