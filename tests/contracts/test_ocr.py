@@ -309,6 +309,12 @@ def test_a_figure_that_was_read_badly_is_not_repeated(figure: str) -> None:
     assert page.reading is Reading.OCR
 
 
+def test_one_doubtful_sign_makes_a_figure_doubtful() -> None:
+    figure = replace(word("$1.250.00", 140, 10, confidence=0.96), least=0.7)
+    assert page_of(Line((word("Pay", 90, 10), figure))).text == f"Pay {ILLEGIBLE}"
+    assert page_of(Line((word("Pay", 90, 10), replace(figure, text="tomorrow")))).text == "Pay tomorrow"
+
+
 def test_signs_that_are_no_figure_are_not_repeated_however_sure() -> None:
     assert page_of(Line((word("Saturation", 10, 10), word("%%", 140, 10)))).text == f"Saturation {ILLEGIBLE}"
 

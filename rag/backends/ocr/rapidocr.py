@@ -13,12 +13,12 @@ from importlib import metadata
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.backends.ocr.base import Engine, Found, Line, Picture, Word, certain, turned
+from rag.backends.ocr.base import FIGURE, Engine, Found, Line, Picture, Word, certain, turned
 from rag.backends.openvino import openvino
 from rag.domain.errors import Permanent
 
@@ -58,8 +58,6 @@ def version() -> str:
 
 class RapidOcr(Engine):
     """Raises `Permanent` when the models are not installed."""
-
-    name: ClassVar[str] = "rapidocr/1"
 
     def __init__(self, threads: int = 1) -> None:
         folder = models()
@@ -215,11 +213,11 @@ def _strip(picture: Picture, quad: Quad) -> _Strip | None:
     return _Strip(cut, padded, np.linalg.inv(there))
 
 
-def _line(sure: NDArray[np.float32], letters: Sequence[str], strip: _Strip) -> Line | None:
+def _line(odds: NDArray[np.float32], letters: Sequence[str], strip: _Strip) -> Line | None:
     """The words of a strip, from how sure the reader is of each letter at each step to the right."""
-    best = sure.argmax(axis=1)
+    best = odds.argmax(axis=1)
     steps = [step for step in range(len(best)) if best[step] and (step == 0 or best[step] != best[step - 1])]
-    signs = [(letters[best[step]], float(sure[step, best[step]])) for step in steps]
+    signs = [(letters[best[step]], float(odds[step, best[step]])) for step in steps]
     middles = [(step + 0.5) * strip.padded.shape[3] / len(best) for step in steps]
     groups, glued = _words(signs)
     if not groups:
@@ -231,8 +229,10 @@ def _line(sure: NDArray[np.float32], letters: Sequence[str], strip: _Strip) -> L
         points = corners[:, :2] / corners[:, 2:]
         (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
         text = "".join(signs[place][0] for place in group)
-        confidence = float(np.mean([signs[place][1] for place in group]))
-        words.append(Word(_plain(text), float(x0), float(y0), float(x1), float(y1), confidence, stuck))
+        sure = [signs[place][1] for place in group]
+        edges = (float(x0), float(y0), float(x1), float(y1))
+        least = min((min(sure[slice(*figure.span())]) for figure in FIGURE.finditer(text)), default=1.0)
+        words.append(Word(_plain(text), *edges, sum(sure) / len(sure), stuck, least))
     return Line(tuple(words))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,8 +131,6 @@ def look_at(picture: Picture, *, dpi: int) -> Look | None:
 
 class Tesseract(Engine):
     """Reads with `languages`, which must be installed."""
-
-    name: ClassVar[str] = "tesseract/1"
 
     def __init__(self, languages: Sequence[str], *, dpi: int) -> None:
         self.languages = tuple(languages)
