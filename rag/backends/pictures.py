@@ -138,8 +138,12 @@ class Frames(Pictures):
         self.path = path
         with _decoding():
             self.image = Image.open(path, formats=FORMATS)
-            # Only this format has pages; the frames of the others are an animation.
-            self.frames = getattr(self.image, "n_frames", 1) if self.image.format == "TIFF" else 1
+            try:
+                # Only this format has pages; the frames of the others are an animation.
+                self.frames = getattr(self.image, "n_frames", 1) if self.image.format == "TIFF" else 1
+            except BaseException:
+                self.image.close()
+                raise
 
     def __len__(self) -> int:
         return self.frames
