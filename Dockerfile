@@ -23,10 +23,10 @@ RUN .venv/bin/python -m compileall -q -j 0 core rag manage.py \
 RUN FOOTNOTE_DATA=/data .venv/bin/python manage.py prepare --models-only
 
 FROM python:3.11-slim-bookworm
-# What parsers use where it is there: better OCR in more languages, and old binary Office files.
+# What parsers use where it is there: OCR of other scripts than Latin and Chinese, and old binary Office files.
 RUN apt-get update -qq \
-    && apt-get install -qq -y --no-install-recommends tesseract-ocr tesseract-ocr-deu tesseract-ocr-fra tesseract-ocr-spa \
-        libreoffice-writer-nogui libreoffice-impress-nogui \
+    && apt-get install -qq -y --no-install-recommends tesseract-ocr tesseract-ocr-rus tesseract-ocr-ukr tesseract-ocr-ell \
+        tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-kor libreoffice-writer-nogui libreoffice-impress-nogui \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin footnote
 COPY --from=build /app /app

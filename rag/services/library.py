@@ -168,7 +168,7 @@ def _add(new: _Arrival, upload: File) -> Added:  # type: ignore[type-arg]
     if not head:
         raise Permanent(_("“%(name)s” is empty.") % {"name": PurePosixPath(new.path).name})
     parser = parser_for(new.path, head)
-    stored = _store(upload, media_type_of(parser))
+    stored = _store(upload, media_type_of(parser, new.path))
     try:
         return _record(new, stored)
     finally:

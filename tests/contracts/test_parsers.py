@@ -30,6 +30,7 @@ from rag.backends.parsers._numbering import number_text
 from rag.backends.parsers.base import Parser, Work
 from rag.backends.parsers.docx import DocxParser
 from rag.backends.parsers.html import HtmlParser
+from rag.backends.parsers.image import ImageParser
 from rag.backends.parsers.markdown import MarkdownParser
 from rag.backends.parsers.pdf import PdfParser
 from rag.backends.parsers.text import TextParser
@@ -268,6 +269,7 @@ def test_each_suffix_leads_to_one_parser_and_one_media_type() -> None:
     assert {".pdf", ".docx", ".md", ".txt", ".html"} <= set(suffixes())
     assert media_type_of(PdfParser) == "application/pdf"
     assert media_type_of(HtmlParser) == "text/html"
+    assert media_type_of(ImageParser, "scan.PNG") == "image/png"
 
 
 def test_finding_the_parsers_imports_no_library() -> None:

@@ -6,6 +6,7 @@ Finding them is cheap: a parser imports its library when it parses.
 
 import importlib
 import inspect
+import mimetypes
 import pkgutil
 from functools import cache
 from pathlib import PurePath
@@ -56,9 +57,10 @@ def parser_for(path_or_name: str, head: bytes) -> type[Parser]:
     return parser
 
 
-def media_type_of(parser: type[Parser]) -> str:
-    """The media type that files of this parser are stored and served under."""
-    return min(parser.media_types, key=lambda name: (len(name), name))
+def media_type_of(parser: type[Parser], name: str = "") -> str:
+    """The media type that a file of this parser is stored under: what its name's ending says where the parser reads that."""
+    told, _ = mimetypes.guess_type(name, strict=False)
+    return told if told in parser.media_types else min(parser.media_types, key=lambda kind: (len(kind), kind))
 
 
 def suffixes() -> tuple[str, ...]:
