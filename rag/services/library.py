@@ -31,6 +31,9 @@ from rag.services import queues, quotas
 
 _BLOCK = 1024 * 1024
 NESTING_MOST = 4  # a file in a mail in an archive in a mail
+ARCHIVES_MOST = (
+    2  # an archive in an archive is opened, one inside that is not: twelve in each are 20,736 at four levels
+)
 INSIDE_MOST = 10_000  # documents that archives inside an archive may grow to
 # Controls, and the marks that turn the reading direction: "exe.fdp" must not be shown as "pdf.exe".
 _UNSEEN = re.compile("[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
@@ -119,7 +122,7 @@ def add_child(parent: Revision, path: str, file: Path) -> Added:
         bulk=True,
         parent=container,
     )
-    _check_nesting(container, file)
+    _check_nesting(container, new.path, file)
     with file.open("rb") as opened:
         return _add(new, File(opened))
 
@@ -260,17 +263,21 @@ def _shared_file(collection: Collection, sha256: str) -> str:
     return name if name and default_storage.exists(name) else ""
 
 
-def _check_nesting(container: Document, file: Path) -> None:
+def _check_nesting(container: Document, path: str, file: Path) -> None:
     """Raises Permanent for a file that lies too deep, or that is the very file it lies in: such archives never end."""
     above, depth = container, 1
+    archives = int(_is_archive(path))
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     while True:
         if above.latest is not None and above.latest.sha256 == sha256:
             raise Permanent(_("It contains itself."))
+        archives += _is_archive(above.path)
         if above.parent is None:
             break
         above, depth = above.parent, depth + 1
+    if _is_archive(path) and archives > ARCHIVES_MOST:
+        raise Permanent(_("Archives inside archives are opened %(most)d deep.") % {"most": ARCHIVES_MOST})
     if depth > NESTING_MOST:
         raise Permanent(_("It lies too deep: files inside files are read %(most)d deep.") % {"most": NESTING_MOST})
     inside = Document.objects.live().filter(collection=container.collection, path__startswith=f"{above.path}/")
@@ -278,6 +285,10 @@ def _check_nesting(container: Document, file: Path) -> None:
         raise Permanent(
             _("More than %(most)d files are inside “%(path)s”.") % {"most": INSIDE_MOST, "path": above.path}
         )
+
+
+def _is_archive(path: str) -> bool:
+    return path.lower().endswith(".zip")
 
 
 def _queue(revision: Revision) -> None:

@@ -1,6 +1,7 @@
 """One place, many revisions: replacing, sharing equal bytes, files inside files, and what answers rest on meanwhile."""
 
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -280,6 +281,25 @@ def test_archives_that_never_end_are_not_followed(mail: Document, inner: Path) -
     inner.write_bytes(b"one too deep")
     with pytest.raises(Permanent, match="too deep"):
         library.add_child(newest(above), "deeper.md", inner)
+
+
+@pytest.mark.django_db
+def test_an_archive_in_an_archive_is_opened_and_one_inside_that_is_not(
+    alice: User, policies: Collection, tmp_path: Path
+) -> None:
+    def archive(number: int) -> Path:
+        file = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(file, "w") as opened:
+            opened.writestr(f"{number}.txt", f"text {number}")
+        return file
+
+    outer = add(alice, policies, "outer.zip", archive(1).read_bytes()).document
+    inside = library.add_child(newest(outer), "inside.zip", archive(2)).document
+    with pytest.raises(Permanent, match="2 deep"):
+        library.add_child(newest(inside), "innermost.zip", archive(3))
+    note = tmp_path / "note.txt"
+    note.write_text("Other files there are taken.")
+    assert library.add_child(newest(inside), "note.txt", note).document.parent == inside
 
 
 @pytest.mark.django_db
