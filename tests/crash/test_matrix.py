@@ -27,7 +27,8 @@ from rag.services.attempts import IN_WORK
 from tests.crash.workers import Workers
 from tests.pdfs import scan_behind
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+# Once: minutes of real processes. Leases, guards and late messages are tested on both databases in tests/flows.
+pytestmark = [pytest.mark.once, pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 SERVICES = Path(ingest.__file__).parent
 BOTH_WORKERS_AT = {"read:parsed", "embed:batch-stored"}  # elsewhere the process that does the work dies alone
 
