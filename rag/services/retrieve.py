@@ -147,7 +147,7 @@ def _within(scope: Scope) -> Mapping[UUID, Allowed]:
     collections = sorted(scope.collections)
     if not scope.filters:
         return dict.fromkeys(collections, Everything())
-    chunks = _by_collection(Chunk.objects.visible_to(scope).values_list("collection_id", "id"))
+    chunks = _by_collection(Chunk.objects.visible_to(scope).order_by().values_list("collection_id", "id"))
     return {collection: Only(chunks[collection]) for collection in collections if collection in chunks}
 
 
@@ -162,7 +162,7 @@ def _not_in_force(scope: Scope) -> Mapping[UUID, frozenset[int]]:
     if not documents:
         return {}
     chunks = Chunk.objects.visible_to(scope).filter(document_id__in=documents)
-    return _by_collection(chunks.values_list("collection_id", "id"))
+    return _by_collection(chunks.order_by().values_list("collection_id", "id"))
 
 
 def _by_collection(rows: Iterable[tuple[UUID, int]]) -> Mapping[UUID, frozenset[int]]:
