@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from uuid import UUID
 
 from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
 from rag.domain.naming import meant
-from rag.domain.ranking import Found, Named, Spread, best_first, gather, in_order, prior
+from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
 from rag.models import Chunk, Document
 from rag.models import Page as StoredPage
@@ -24,6 +25,18 @@ SOURCES = 8  # passages shown as evidence
 CONSIDERED = 16  # passages read at a time to fill them: some may be barred, deleted or near copies
 
 
+class Stage(StrEnum):
+    """An order of the candidates on the way to the last one."""
+
+    MEANING = "meaning"  # the dense index alone
+    WORDS = "words"  # the keyword index alone
+    FUSED = "fused"  # both
+    NAMED = "named"  # and the documents that the question names
+
+
+Orders = dict[Stage, list[int]]
+
+
 @dataclass
 class Retrieved:
     """What a search found: `sources` best first and numbered from 1, how strong the evidence is, and milliseconds per stage."""
@@ -33,10 +46,11 @@ class Retrieved:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-def search(question: str, scope: Scope, *, limit: int = SOURCES) -> Retrieved:
+def search(question: str, scope: Scope, *, limit: int = SOURCES, orders: Orders | None = None) -> Retrieved:
     """The best passages that this asker may read now. An empty scope finds nothing, and so does an empty question.
 
     Documents that are not in force (superseded, or before their first day) are left out while others answer the question.
+    `orders`, for measuring, is given the ids of the chunks as each stage put them, best first.
     """
     timings: dict[str, float] = {}
     if not scope.collections or not question.strip():
@@ -46,11 +60,11 @@ def search(question: str, scope: Scope, *, limit: int = SOURCES) -> Retrieved:
     within = _within(scope)
     lapsed = _not_in_force(scope)
     in_force = {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
-    sources = _find(question, vector, scope, in_force, limit, timings)
+    sources = _find(question, vector, scope, in_force, limit, timings, orders)
     evidence = weigh(question, sources)
     if lapsed and not evidence.enough:
         # Better the old words, marked as such, than none.
-        sources = _find(question, vector, scope, within, limit, timings)
+        sources = _find(question, vector, scope, within, limit, timings, orders)
         evidence = weigh(question, sources)
     return Retrieved(sources, evidence, timings)
 
@@ -62,11 +76,19 @@ def _find(
     within: Mapping[UUID, Allowed],
     limit: int,
     timings: dict[str, float],
+    orders: Orders | None,
 ) -> list[Source]:
     with _timed(timings, "search"):
-        pools = [_asked(reader(collection), question, vector, allowed) for collection, allowed in within.items()]
+        pools = [
+            _asked(reader(collection), question, vector, allowed, timings) for collection, allowed in within.items()
+        ]
         found = _gathered(pools, question, vector)
-        scores = prior(found, _named(pools, question, found, scope))
+        with _timed(timings, "names"):
+            named = _named(pools, question, found, scope)
+        scores = prior(found, named)
+    if orders is not None:
+        orders |= {Stage.MEANING: _listed(found, "dense"), Stage.WORDS: _listed(found, "keyword")}
+        orders |= {Stage.FUSED: _ordered(found, prior(found)), Stage.NAMED: _ordered(found, scores)}
     with _timed(timings, "read"):
         ranked = [_Ranked(found, index, float(scores[index])) for index in best_first(found, scores)]
         return _hydrate(ranked, scope, limit)
@@ -85,12 +107,22 @@ class _Pool:
         return frozenset(hit.chunk_id for hit in (*self.dense, *self.keyword)).intersection(ids)
 
 
-def _asked(index: Reader, question: str, vector: Vectors, allowed: Allowed) -> _Pool:
-    return _Pool(
-        index,
-        index.dense(vector, limit=DEPTH, allowed=allowed),
-        index.keywords(question, limit=DEPTH, allowed=allowed),
-    )
+def _asked(index: Reader, question: str, vector: Vectors, allowed: Allowed, timings: dict[str, float]) -> _Pool:
+    with _timed(timings, "meaning"):
+        dense = index.dense(vector, limit=DEPTH, allowed=allowed)
+    with _timed(timings, "words"):
+        keyword = index.keywords(question, limit=DEPTH, allowed=allowed)
+    return _Pool(index, dense, keyword)
+
+
+def _listed(found: Found, place: str) -> list[int]:
+    """The ids that the list `place` gave, in its order."""
+    places = {chunk_id: given[place] for chunk_id, given in found.places.items() if place in given}
+    return sorted(places, key=places.__getitem__)
+
+
+def _ordered(found: Found, scores: Numbers) -> list[int]:
+    return [int(found.ids[index]) for index in best_first(found, scores)]
 
 
 def _gathered(pools: list[_Pool], question: str, vector: Vectors) -> Found:
