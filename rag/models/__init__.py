@@ -2,6 +2,7 @@
 
 from rag.models.content import Chunk, Extraction, Page, Removal
 from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence
+from rag.models.evaluation import Evaluation
 from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
@@ -17,6 +18,7 @@ __all__ = [
     "CollectionField",
     "Conversation",
     "Document",
+    "Evaluation",
     "Extraction",
     "Feedback",
     "FieldValue",
