@@ -7,6 +7,7 @@ from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
 from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision, Unrelated
+from rag.models.ranking import JudgedPlace, KeptQuestion, Ranker
 
 __all__ = [
     "Answer",
@@ -25,10 +26,13 @@ __all__ = [
     "Grant",
     "IndexGeneration",
     "IngestRun",
+    "JudgedPlace",
+    "KeptQuestion",
     "LanguageModel",
     "Mailbox",
     "Page",
     "PageDraft",
+    "Ranker",
     "Removal",
     "Revision",
     "Sentence",
