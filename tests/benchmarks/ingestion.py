@@ -152,7 +152,7 @@ def timed(site: Installed, person: Person, collection: str, files: Files) -> Tim
     sending = threading.Thread(target=send, args=(person, collection, files))
     sending.start()
     while True:
-        time.sleep(0.05)
+        time.sleep(0.2)  # looking costs the processor that the workers need
         passed = time.perf_counter() - began
         if not words and not sending.is_alive() and not database.not_by_words(before):
             words = passed
