@@ -2,6 +2,7 @@
 
 from rag.models.content import Chunk, Extraction, Page, Removal
 from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence
+from rag.models.embedding_model import EmbeddingModel
 from rag.models.evaluation import Evaluation
 from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
@@ -19,6 +20,7 @@ __all__ = [
     "CollectionField",
     "Conversation",
     "Document",
+    "EmbeddingModel",
     "Evaluation",
     "Extraction",
     "Feedback",
