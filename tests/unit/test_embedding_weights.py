@@ -100,7 +100,7 @@ def test_an_incomplete_folder_is_refused(copied: Path, name: str) -> None:
 
 def test_a_model_that_is_built_otherwise_is_refused(copied: Path) -> None:
     modules = json.loads((copied / "modules.json").read_text())
-    modules.insert(2, {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    modules.insert(2, {"idx": 2, "name": "2", "path": "2_LSTM", "type": "sentence_transformers.models.LSTM"})
     (copied / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(Permanent, match="not supported"):
         find_weights(str(copied))

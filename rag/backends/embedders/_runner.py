@@ -58,6 +58,7 @@ class Runner:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(mode.streams):
             self._requests.put(compiled.create_infer_request())
+        self._projections = [(*each.load(), each.activation) for each in weights.projections]
         self._streams = mode.streams
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -79,8 +80,9 @@ class Runner:
         return vectors
 
     def _run(self, tokens: list[list[int]]) -> Vectors:
-        length = _padded(max(map(len, tokens)))
-        ids = np.zeros((len(tokens), length), dtype=np.int64)
+        # Never beyond what the model has positions for.
+        length = min(_padded(max(map(len, tokens))), self._weights.max_tokens)
+        ids = np.full((len(tokens), length), self._weights.padding, dtype=np.int64)
         mask = np.zeros((len(tokens), length), dtype=np.int64)
         for row, numbers in enumerate(tokens):
             ids[row, : len(numbers)] = numbers
@@ -97,6 +99,12 @@ class Runner:
                 pooled = np.einsum("bsd,bs->bd", states, kept) / kept.sum(axis=1, keepdims=True)
         finally:
             self._requests.put(request)
+        for matrix, bias, activation in self._projections:
+            pooled = pooled @ matrix.T
+            if bias is not None:
+                pooled += bias
+            if activation == "tanh":
+                np.tanh(pooled, out=pooled)
         pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
         return np.asarray(pooled, dtype=np.float32)
 

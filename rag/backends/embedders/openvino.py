@@ -32,6 +32,10 @@ LEAST_AGREEMENT = 0.999  # cosine with sentence-transformers, for the worst of t
 _MISSING = "The embedding model is not prepared for answering. Run `python3 manage.py prepare`."
 
 
+class NotExportable(Permanent):
+    """The weights cannot be exported, or would give other vectors; torch can still run them."""
+
+
 class OpenVinoEmbedder(Embedder):
     """`folder` is a model folder, by default the bundled weights; `export_folder` is what `export` made of it.
 
@@ -71,7 +75,8 @@ def is_exported(weights: Weights, export_folder: Path) -> bool:
 def export(weights: Weights, export_folder: Path) -> None:
     """Makes `export_folder` from `weights`, unless it is there already. Takes some ten seconds and imports torch.
 
-    Raises `Permanent` when the exported model does not agree with sentence-transformers, `Retryable` on a full disk.
+    Raises `NotExportable` when that fails or the exported model does not agree with sentence-transformers, `Permanent` when
+    the weights do not fit their own description, `Retryable` on a full disk.
     """
     if is_exported(weights, export_folder):
         return
@@ -83,9 +88,8 @@ def export(weights: Weights, export_folder: Path) -> None:
         _convert(weights, sibling)
         agreement = _agreement(weights, sibling)
         if agreement < LEAST_AGREEMENT:
-            raise Permanent(
-                f"The embedding model {weights.name} gives other vectors after its export (cosine {agreement:.4f}); "
-                "it cannot be used for questions."
+            raise NotExportable(
+                f"The embedding model {weights.name} gives other vectors after its export (cosine {agreement:.4f})."
             )
         meta = {
             "kind": KIND,
@@ -119,7 +123,22 @@ def _convert(weights: Weights, folder: Path) -> None:
     import torch
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(str(weights.folder), attn_implementation="eager", local_files_only=True).eval()
+    model, loaded = AutoModel.from_pretrained(
+        str(weights.folder),
+        attn_implementation="eager",
+        dtype=torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    # What is missing would be made up at random. The pooler, which many models leave out, is not used.
+    made_up = [name for name in (*loaded["missing_keys"], *loaded["mismatched_keys"]) if "pooler" not in str(name)]
+    if made_up:
+        raise Permanent(
+            f"The weights of {weights.name} do not fit its config.json: {len(made_up)} of them are missing."
+        )
+    model.eval()
 
     class LastStates(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -135,16 +154,21 @@ def _convert(weights: Weights, folder: Path) -> None:
     with warnings.catch_warnings():
         # The tracer warns of what depends on the example's shape; the comparison that follows would show it.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            LastStates(),
-            (example, example),
-            str(onnx),
-            input_names=names,
-            output_names=["states"],
-            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "states")},
-            opset_version=17,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                LastStates(),
+                (example, example),
+                str(onnx),
+                input_names=names,
+                output_names=["states"],
+                dynamic_axes={name: {0: "batch", 1: "tokens"} for name in (*names, "states")},
+                opset_version=17,
+                dynamo=False,
+            )
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+            raise NotExportable(
+                f"The embedding model {weights.name} cannot be exported ({type(error).__name__})."
+            ) from error
     openvino = openvino_runtime()
     # OpenVINO's own format can be mapped from the file; an ONNX file is copied into every process that opens it.
     openvino.save_model(openvino.Core().read_model(str(onnx)), str(folder / MODEL), compress_to_fp16=False)
@@ -156,7 +180,7 @@ def _agreement(weights: Weights, folder: Path) -> float:
     from rag.backends.embedders.sentence_transformers import load_model
 
     model, runner = load_model(weights), Runner(weights, folder, Mode())
-    wanted = model.encode(list(SAMPLES), normalize_embeddings=True, show_progress_bar=False)
+    wanted = model.encode(list(SAMPLES), prompt="", normalize_embeddings=True, show_progress_bar=False)
     alone = np.vstack([runner.embed([text]) for text in SAMPLES])
     together = runner.embed(SAMPLES)
     return float(min((wanted * alone).sum(axis=1).min(), (wanted * together).sum(axis=1).min()))

@@ -54,8 +54,14 @@ class TorchRunner:
         if not texts:
             return np.empty((0, self._dimension), dtype=np.float32)
         # `encode` makes its batches from the texts sorted by length and gives the vectors back in their order.
+        # The prompt is part of the text already; without saying so, a model's default one would be added.
         vectors = self._model.encode(
-            list(texts), batch_size=_BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+            list(texts),
+            prompt="",
+            batch_size=_BATCH,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
 
@@ -67,7 +73,14 @@ def load_model(weights: Weights, *, threads: int = 0) -> Any:
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    model = SentenceTransformer(str(weights.folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    model = SentenceTransformer(
+        str(weights.folder),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=False,
+        # Some weights are stored in half precision, and would be run in it.
+        model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+    )
     model.max_seq_length = weights.max_tokens
     return model.eval()
 

