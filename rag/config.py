@@ -47,6 +47,16 @@ class RagConfig:
         return self.data / "cache" / "pages"
 
     @property
+    def imported_folder(self) -> Path:
+        """Where the embedding models lie that an administrator imported, a folder each."""
+        return self.data / "models" / "imported"
+
+    @property
+    def exports_folder(self) -> Path:
+        """Where the exported weights of imported models lie, in folders of the same names."""
+        return self.data / "models" / "exported"
+
+    @property
     def export_folder(self) -> Path:
         """Where the exported weights lie, for questions and passages, with what the self-test found of them."""
         return self.data / "models" / "question"

@@ -40,9 +40,7 @@ def _fresh_process_state(settings: LazySettings, tmp_path_factory: pytest.TempPa
 def forget_everything() -> None:
     """Empties what this process has cached."""
     rag_config.cache_clear()
-    caches: list[Any] = [slots.question_embedder, slots.passage_embedder, slots.embedding_identity]
-    for slot in caches:
-        slot.cache_clear()
+    slots.forget_models()
     indexing.close_readers()
     cache.clear()
 

@@ -27,6 +27,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
+from rag.backends.embedders.base import Identity
 from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry, KeywordIndex
 from rag.backends.vectors.base import VectorIndex
@@ -37,7 +38,7 @@ from rag.models.content import ChunkQuerySet
 from rag.models.index import IndexKind
 from rag.services.naming import names_of
 from rag.services.steps import step
-from rag.slots import embedding_identity, keyword_index, vector_index
+from rag.slots import embedding_identity, kept_models, keyword_index, vector_index
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,8 @@ def sync(collection_id: UUID) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             return
         _sync_keywords(collection_id, folder)
-        _sync_vectors(collection_id, folder)
+        for digest, dimension in kept_vectors().items():
+            _sync_vectors(collection_id, folder, digest=digest, dimension=dimension)
 
 
 def sync_all() -> None:
@@ -95,17 +97,18 @@ def forget_removals(collection_id: UUID) -> int:
         if version is None or not needed:
             return 0
         until = min(*needed, version - REMOVALS_KEPT)
-        # Of weights that are not in use: such an index would be written anew before it served again.
+        # Of weights that nobody keeps: such an index would be written anew before it served again.
         unused = IndexGeneration.objects.filter(collection_id=collection_id, current=True, version__lt=until)
-        unused.exclude(digest__in=("", current_digest())).update(current=False)
+        unused.exclude(digest__in=("", *kept_vectors())).update(current=False)
         return Removal.objects.filter(collection_id=collection_id, version__lte=until).delete()[0]
 
 
 def _serving(collection_id: UUID) -> list[IndexGeneration]:
-    """What serves now: the keywords, and the vectors of the weights in use; empty where the keywords are not written yet."""
+    """What serves now, or could after a switch: the keywords, and the vectors of each model that is kept; empty where the
+    keywords are not written yet."""
     words = _current(collection_id, IndexKind.KEYWORDS, "")
-    vectors = _current(collection_id, IndexKind.VECTORS, current_digest())
-    return [generation for generation in (words, vectors) if generation is not None] if words else []
+    vectors = [_current(collection_id, IndexKind.VECTORS, digest) for digest in kept_vectors()]
+    return [generation for generation in (words, *vectors) if generation is not None] if words else []
 
 
 def behind() -> list[UUID]:
@@ -122,12 +125,33 @@ def rebuild(collection_id: UUID) -> None:
     IndexGeneration.objects.filter(collection_id=collection_id).update(current=False)
     sync(collection_id)
     with _writing(collection_id) as folder:
-        _publish_vectors(collection_id, folder, _current(collection_id, IndexKind.VECTORS, current_digest()))
+        for digest, dimension in kept_vectors().items():
+            generation = _current(collection_id, IndexKind.VECTORS, digest)
+            _publish_vectors(collection_id, folder, generation, digest=digest, dimension=dimension)
 
 
 def current_digest() -> str:
-    """What names the vectors that this installation works with."""
+    """What names the vectors that this installation works with now."""
     return vector_digest(embedding_identity().digest)
+
+
+def kept_vectors() -> dict[str, int]:
+    """What names the vectors that indexes are written of, with their dimension: those in use, and those beside them."""
+    identities = [model.identity for model in kept_models()]
+    return {vector_digest(identity.digest): identity.dimension for identity in identities}
+
+
+def forget_vectors(collection_id: UUID, digest: str) -> int:
+    """Deletes the collection's vectors of these weights, with their index; how many there were."""
+    deleted = 0
+    with _writing(collection_id) as folder:
+        vectors = Vector.objects.filter(collection_id=collection_id, digest=digest)
+        # In pieces: deleting a million rows at once would keep everybody else from writing meanwhile.
+        while ids := list(vectors.values_list("pk", flat=True)[:BATCH]):
+            deleted += Vector.objects.filter(pk__in=ids).delete()[0]
+        IndexGeneration.objects.filter(collection_id=collection_id, digest=digest).update(current=False)
+        _drop_old(collection_id, IndexKind.VECTORS, folder)
+    return deleted
 
 
 def _current(collection_id: UUID, kind: IndexKind, digest: str) -> IndexGeneration | None:
@@ -194,19 +218,19 @@ def _entries(chunks: ChunkQuerySet) -> Iterator[list[Entry]]:
         ]
 
 
-def _sync_vectors(collection_id: UUID, folder: Path) -> None:
-    digest = current_digest()
+def _sync_vectors(collection_id: UUID, folder: Path, *, digest: str, dimension: int) -> None:
     generation = _current(collection_id, IndexKind.VECTORS, digest)
     since = {"collection_id": collection_id, "version__gt": generation.version if generation else 0}
     tail = Vector.objects.filter(**since, digest=digest).count()
     barred = Removal.objects.filter(**since).count() if generation else 0
     count = generation.count if generation else 0
     if tail >= max(TAIL_MOST, TAIL_SHARE * count) or (generation and barred > BARRED_MOST * max(count, 1)):
-        _publish_vectors(collection_id, folder, generation)
+        _publish_vectors(collection_id, folder, generation, digest=digest, dimension=dimension)
 
 
-def _publish_vectors(collection_id: UUID, folder: Path, generation: IndexGeneration | None) -> None:
-    digest, dimension = current_digest(), embedding_identity().dimension
+def _publish_vectors(
+    collection_id: UUID, folder: Path, generation: IndexGeneration | None, *, digest: str, dimension: int
+) -> None:
     index: VectorIndex | None = None
     if generation is not None:
         try:
@@ -300,9 +324,14 @@ def _quarantine(generation: IndexGeneration) -> None:
 
 @dataclass
 class Reader:
-    """One collection's indexes as this process has them open; follows the collection's version at each search."""
+    """One collection's indexes as this process has them open; follows the collection's version at each search.
+
+    It serves the vectors of one model for as long as it lives: after a switch another takes its place, so that no question meets
+    the vectors of a model that did not embed it.
+    """
 
     collection_id: UUID
+    model: Identity
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _version: int = -1
     _generation: int | None = None
@@ -343,14 +372,14 @@ class Reader:
                 self._version = target
 
     def _follow_vectors(self, target: int) -> None:
-        digest = current_digest()
+        digest = vector_digest(self.model.digest)
         generation = _current(self.collection_id, IndexKind.VECTORS, digest)
         found = generation.pk if generation else None
         since = self._version
         far_behind = target - self._version > REMOVALS_KEPT // 2  # what was removed meanwhile may be forgotten
         if found != self._generation or self._tail is None or far_behind:
             self._base, self._barred = self._open_base(generation), frozenset()
-            self._tail = vector_index().create(dimension=embedding_identity().dimension)
+            self._tail = vector_index().create(dimension=self.model.dimension)
             self._generation = found
             since = generation.version if generation is not None and self._base is not None else 0
         removed = _apply(self._tail, self.collection_id, digest=digest, since=since, until=target)
@@ -401,9 +430,11 @@ class _Readers:
         self._lock = threading.Lock()
         self._open: OrderedDict[UUID, Reader] = OrderedDict()
 
-    def get(self, collection_id: UUID) -> Reader:
+    def get(self, collection_id: UUID, model: Identity) -> Reader:
         with self._lock:
-            reader = self._open.pop(collection_id, None) or Reader(collection_id)
+            reader = self._open.pop(collection_id, None)
+            if reader is None or reader.model != model:  # who searches with the other one keeps it until done
+                reader = Reader(collection_id, model)
             self._open[collection_id] = reader
             while len(self._open) > OPEN_MOST:
                 self._open.popitem(last=False)
@@ -417,9 +448,12 @@ class _Readers:
 _readers = _Readers()
 
 
-def reader(collection_id: UUID) -> Reader:
-    """The collection's indexes, up to date with everything committed before this call."""
-    found = _readers.get(collection_id)
+def reader(collection_id: UUID, model: Identity | None = None) -> Reader:
+    """The collection's indexes, up to date with everything committed before this call, with the vectors of `model`.
+
+    Whoever asks with a vector names the model that it came from; by default it is the one in use.
+    """
+    found = _readers.get(collection_id, model or embedding_identity())
     found.refresh()
     return found
 

@@ -44,7 +44,7 @@ def given(settings: LazySettings) -> Iterator[list[str]]:
     """The texts that were embedded, in their order."""
     settings.RAG = settings.RAG | {"PASSAGE_EMBEDDER": f"{__name__}.CountingEmbedder"}
     rag_config.cache_clear()
-    slots.passage_embedder.cache_clear()  # type: ignore[attr-defined]
+    slots.forget_models()
     CountingEmbedder.given.clear()
     CountingEmbedder.refuse = ""
     yield CountingEmbedder.given
