@@ -23,6 +23,7 @@ SECTIONS = {
     **dict.fromkeys(("document_fields", "document_validity"), "collections"),
     **dict.fromkeys(("people", "user_create", "team_create"), "people"),
     "models": "models",
+    "search": "search",
 }
 EXCERPT = 300  # characters shown of a passage until the reader asks for the rest: about six lines
 

@@ -1,11 +1,9 @@
 """Asking, and the conversations that questions belong to."""
 
-from collections.abc import Collection as AbstractCollection
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db.models import Count, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,13 +11,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.http import SeeOther, SignedIn
-from rag.access import Need, conversation_for, principal_of, scope_for
-from rag.domain.conditions import from_form, from_json
+from rag.access import conversation_for, principal_of
+from rag.domain.conditions import from_json
 from rag.domain.errors import Permanent
 from rag.forms import QuestionForm, TitleForm
-from rag.models import Answer, Collection, Conversation
-from rag.models.index import RunState
-from rag.services import answer_view, answering, conversations, fields, models_admin, samples
+from rag.models import Answer, Conversation
+from rag.services import answer_view, answering, conversations, models_admin, samples
+from rag.views import asked as asked_for
 
 CONVERSATIONS_MOST = 200  # in the list at the left; older ones are found by their address
 
@@ -60,8 +58,8 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
             request.user,
             question=question,
             conversation=thread,
-            collections=_asked(request, thread),
-            conditions=from_form(dict(request.POST.lists())),
+            collections=asked_for.collections(request, thread),
+            conditions=asked_for.conditions(request),
         )
     except Permanent as error:
         form.add_error("question", error.message)
@@ -89,27 +87,6 @@ def asked(request: SignedIn, answer: Answer) -> HttpResponse:
     return response
 
 
-def _asked(request: SignedIn, thread: Conversation | None) -> list[Collection]:
-    """The ticked collections, of those one may read; without a choice, those of the conversation, or all."""
-    usable = Collection.objects.usable_by(principal_of(request.user), role=Need.READ)
-    ticked = _uuids(request.POST.getlist("collections"))
-    if ticked:
-        return list(usable.filter(id__in=ticked))
-    if thread is not None:
-        return list(usable.filter(id__in=thread.collections.values("id")))
-    return list(usable)
-
-
-def _uuids(texts: AbstractCollection[str]) -> list[UUID]:
-    found = []
-    for text in texts:
-        try:
-            found.append(UUID(text))
-        except ValueError:
-            continue  # not an id: asks for nothing
-    return found
-
-
 def _threads(request: SignedIn) -> list[Conversation]:
     return list(Conversation.objects.of(principal_of(request.user))[:CONVERSATIONS_MOST])
 
@@ -119,14 +96,15 @@ def _page(
 ) -> HttpResponse:
     answers = list(thread.answers.select_related("feedback").order_by("created")) if thread is not None else []
     views = answer_view.views_of(answers, request.user)
-    collections = _choices(request, thread)
+    collections = asked_for.choices(request, thread)
+    remembered = from_json(thread.filters) if thread is not None and request.method == "GET" else ()
     context: dict[str, Any] = {
         "conversations": _threads(request),
         "conversation": thread,
         "answers": views,
         "selected": views[-1] if views else None,
         "collections": collections,
-        "facets": _facets(request, collections, thread),
+        "facets": asked_for.facets(request, collections, remembered),
         "form": form or QuestionForm(),
         "model": models_admin.in_words(),
         "welcome": samples.welcome(collections) if not views else None,
@@ -134,43 +112,11 @@ def _page(
     return render(request, "rag/ask.html", context, status=status)
 
 
-def _choices(request: SignedIn, thread: Conversation | None) -> list[dict[str, Any]]:
-    """The collections one may ask, with how many documents are found by their words already, and which are ticked."""
-    live = Q(documents__deleted__isnull=True)
-    rows: Any = Collection.objects.usable_by(principal_of(request.user), role=Need.READ).annotate(
-        total_count=Count("documents", filter=live),
-        ready_count=Count(
-            "documents", filter=live & Q(documents__latest__run__state__in=(RunState.READY, RunState.EMBEDDING))
-        ),
-    )
-    ticked = set(_uuids(request.POST.getlist("collections") or request.GET.getlist("collection")))
-    if not ticked and thread is not None:
-        ticked = set(thread.collections.values_list("id", flat=True))
-    return [
-        {
-            "id": row.pk,
-            "name": row.name,
-            "selected": not ticked or row.pk in ticked,
-            "ready_count": row.ready_count,
-            "total_count": row.total_count,
-        }
-        for row in rows
-    ]
-
-
-def _facets(request: SignedIn, collections: list[dict[str, Any]], thread: Conversation | None) -> list[fields.Facet]:
-    """The fields of the ticked collections, with what was chosen: just now, or last in this conversation."""
-    asked = [collection["id"] for collection in collections if collection["selected"]]
-    given = from_form(dict((request.POST if request.method == "POST" else request.GET).lists()))
-    conditions = given or (from_json(thread.filters) if thread is not None and request.method == "GET" else ())
-    return fields.facets(scope_for(request.user, asked=asked), conditions)
-
-
 @require_POST  # though it changes nothing: what is chosen belongs into no log of addresses
 def filters(request: SignedIn) -> HttpResponse:
     """The filters of the collections that are ticked, for the composer."""
-    collections = _choices(request, None)
-    return render(request, "rag/ask.html#filters", {"facets": _facets(request, collections, None)})
+    facets = asked_for.facets(request, asked_for.choices(request))
+    return render(request, "rag/ask.html#filters", {"facets": facets})
 
 
 @require_POST

@@ -51,6 +51,8 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "sources": (("GET", "S S S N N N O N"),),
     "sources_folder": (("POST", "S S S N N N U N"),),
     "sources_mail": (("POST", "S S S N N N U N"),),
+    "search": (("GET", "S S S O O O O O"), ("POST", "S S S O O O O O")),
+    "search_json": (("POST", "S S S O O O O O"),),
     "filters": (("POST", "S S S O O O O O"),),
     "reviews": (("GET", "S S S N O O O N"),),
     "fields": (("GET", "S S S N N O O N"), ("POST", "S S S N N N R N")),

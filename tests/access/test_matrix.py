@@ -105,6 +105,8 @@ class World:
             "team_add_member": {"user": self.guest.pk, "role": Role.READER},
             "ask": {"question": "When is it open?", "collections": [str(self.collection.pk)]},
             "conversation": {"question": "When is it open?"},
+            "search": {"question": "When is it open?"},
+            "search_json": '{"question": "When is it open?"}',
             "conversation_rename": {"title": "Another name"},
             "answer_feedback": {"value": "up"},
             "collections": {"name": "Mine", "team": self._managed_team(actor)},
