@@ -32,7 +32,7 @@ from rag.domain.conditions import Condition, from_json, to_json
 from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.domain.extracts import Quote
-from rag.domain.followups import standalone
+from rag.domain.followups import Turn, standalone
 from rag.domain.types import Delta, Message, Source, StopReason
 from rag.models import Answer, AnswerSource, Citation, Collection, Conversation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
@@ -274,7 +274,7 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
     asker = answer.conversation.owner
     before = Answer.objects.filter(conversation=answer.conversation, created__lt=answer.created).order_by("created")
     earlier = list(before.exclude(pk=answer.pk))
-    question = standalone(answer.question, [other.standalone or other.question for other in earlier])
+    question = standalone(answer.question, [Turn(other.question) for other in earlier])
     asked = list(answer.conversation.collections.values_list("id", flat=True))
     scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
     found = retrieve.search(question, scope)
