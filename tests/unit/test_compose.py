@@ -56,7 +56,8 @@ def test_no_secret_is_in_a_variable() -> None:
 
 
 def test_state_is_in_named_volumes() -> None:
-    used = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    volumes = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    used = {re.sub(r"^\$\{\w+:-(\w+)\}", r"\1", volume).partition(":")[0] for volume in volumes}
     assert used == set(COMPOSE["volumes"])
 
 
@@ -125,3 +126,16 @@ def test_the_build_gets_the_source_and_nothing_private() -> None:
     lines = (REPOSITORY / ".dockerignore").read_text().split()
     assert lines[0] == "*"
     assert not {"!data", "!.env", "!secrets", "!.git"} & set(lines)
+
+
+def test_a_folder_is_watched_only_where_one_was_named() -> None:
+    environment = SERVICES["worker"]["environment"]
+    assert environment["FOOTNOTE_WATCH_ROOT"] == "${FOOTNOTE_WATCH_FOLDER:+/inbox}"
+    for name in ("web", "worker", "worker-embed"):
+        assert "${FOOTNOTE_WATCH_FOLDER:-inbox}:/inbox" in SERVICES[name]["volumes"]
+
+
+def test_every_variable_that_is_passed_on_is_one_that_footnote_reads() -> None:
+    known = (REPOSITORY / "docs" / "settings.md").read_text()
+    for name in SERVICES["worker"]["environment"]:
+        assert f"`{name.removesuffix('_FILE')}`" in known, name
