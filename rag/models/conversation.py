@@ -65,7 +65,9 @@ class Answer(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="answers")
     question = models.TextField()
-    standalone = models.TextField(blank=True)  # the question as it was searched
+    standalone = models.TextField(blank=True)  # the question in words that can be read alone
+    alone = models.BooleanField(default=False)  # searched by itself, whatever was said before it
+    together = models.JSONField(default=list)  # the earlier questions that counted in the search, nearest first
     filters = models.JSONField(default=list)  # as of its conversation when it was asked
     state = models.CharField(max_length=10, choices=AnswerState.choices, default=AnswerState.PENDING)
     attempt = models.PositiveIntegerField(default=0)
