@@ -2,6 +2,7 @@
 
 `corpus.jsonl[.gz]` {_id, title, text}, `queries.jsonl[.gz]` {_id, text} and `qrels.tsv` (query-id, corpus-id, score), the last two
 in the folder itself, or in one below it that is named as the split ("dev", "test"), or judgements in `qrels/SPLIT.tsv`.
+Beyond BEIR, a passage may say of which document it is (doc, start) and a question what was said before it (history).
 """
 
 import csv
@@ -17,20 +18,24 @@ SPLITS = ("dev", "test", "")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A passage of the corpus."""
+    """A passage of the corpus; `document` names the one that it was cut from, "" where it stands alone, `start` its place there."""
 
     id: str
     title: str
     text: str
+    document: str = ""
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its judged passages; `grades` may be empty, where nothing answers it."""
+    """A question with its judged passages; `grades` may be empty, where nothing answers it. `history` holds
+    the questions of the conversation before it with their answers, oldest first."""
 
     id: str
     text: str
     grades: dict[str, float]
+    history: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,32 @@ def load(folder: Path, *, root: Path | None = None) -> Dataset:
     name = folder.relative_to(root).as_posix() if root and folder != root else folder.name
     return Dataset(
         name,
-        tuple(Text(str(row["_id"]), str(row.get("title") or ""), str(row["text"])) for row in _rows(corpus)),
+        tuple(map(_text, _rows(corpus))),
         tuple(
-            Question(str(row["_id"]), str(row["text"]), grades.get(str(row["_id"]), {}))
+            Question(str(row["_id"]), str(row["text"]), grades.get(str(row["_id"]), {}), _history(row))
             for row in _rows(queries)
             if str(row["_id"]) in grades or queries.parent != folder
         ),
     )
+
+
+def _text(row: dict[str, Any]) -> Text:
+    return Text(
+        str(row["_id"]), str(row.get("title") or ""), str(row["text"]), str(row.get("doc") or ""), row.get("start") or 0
+    )
+
+
+def _history(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Each question with what was answered next, "" where nothing was."""
+    turns: list[tuple[str, str]] = []
+    for turn in row.get("history") or ():
+        text = str(turn["text"])
+        if turn["speaker"] == "user":
+            turns.append((text, ""))
+        elif turns:
+            question, answer = turns[-1]
+            turns[-1] = (question, f"{answer}\n{text}".strip())
+    return tuple(turns)
 
 
 def _one_of(folder: Path, stem: str) -> Path | None:

@@ -358,10 +358,15 @@ def _passages(chunks: ChunkQuerySet) -> Iterator[_Passage]:
     """The chunks with the texts that are embedded of them."""
     rows = chunks.values_list("pk", "collection_id", "version", "text", "heading", "extraction__title")
     for pk, collection_id, version, text, heading, title in rows.iterator(chunk_size=_LOOKED_UP):
-        header = _header(title, tuple(heading))
-        whole = f"{header}\n{text}" if header else text
+        whole = embedded_text(title, tuple(heading), text)
         words = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         yield _Passage(pk, collection_id, version, whole, words)
+
+
+def embedded_text(title: str, heading: tuple[str, ...], text: str) -> str:
+    """What is embedded of a passage: the header that says where it stands, then its words."""
+    header = _header(title, heading)
+    return f"{header}\n{text}" if header else text
 
 
 @lru_cache(maxsize=1024)

@@ -40,3 +40,9 @@ def names_of(titles: Mapping[int, str]) -> Mapping[int, str]:
         while len(_kept) > _KEPT_MOST:
             _kept.popitem(last=False)
     return {**found, **made}
+
+
+def forget() -> None:
+    """Forgets what documents are called; for a process that turns to another database."""
+    with _lock:
+        _kept.clear()

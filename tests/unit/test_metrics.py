@@ -72,3 +72,14 @@ def test_a_set_without_judgements_is_refused_with_a_sentence(tmp_path: Path) -> 
     (tmp_path / "corpus.jsonl").write_text('{"_id": "p", "text": "x"}\n')
     with pytest.raises(ValueError, match="qrels"):
         datasets.load(tmp_path)
+
+
+def test_what_was_said_before_a_question_is_read_in_pairs(tmp_path: Path) -> None:
+    said = [("user", "Jupiter"), ("agent", "A planet."), ("agent", "A large one."), ("user", "And Mars?")]
+    history = [{"speaker": speaker, "text": text} for speaker, text in said]
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "p", "text": "x", "doc": "d", "start": 7}\n')
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "Why?", "history": history}))
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp\t1\n")
+    found = datasets.load(tmp_path)
+    assert found.questions[0].history == (("Jupiter", "A planet.\nA large one."), ("And Mars?", ""))
+    assert (found.corpus[0].document, found.corpus[0].start) == ("d", 7)

@@ -1,11 +1,18 @@
-"""`manage.py evaluate parsers FOLDER`: measures what the product promises and prints it as tables."""
+"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH`: measures what the product promises, and prints tables."""
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from rag.domain.errors import RagError
+
+if TYPE_CHECKING:
+    from rag.evaluation.retrieval import Measured
 
 
 class Command(BaseCommand):
@@ -19,10 +26,27 @@ class Command(BaseCommand):
         parsers.add_argument("--only", default="", metavar="TEXT", help="only files whose path holds this")
         parsers.add_argument("--alone", action="store_true", help="leave out the other extractors that are installed")
         parsers.add_argument("--json", type=Path, metavar="FILE", help="write the result of each file here")
+        retrieval = kinds.add_parser("retrieval", help="ask questions whose answering passages are known")
+        retrieval.add_argument(
+            "folder", type=Path, metavar="PATH", help="a question set in the BEIR layout, or a folder of several"
+        )
+        retrieval.add_argument("--only", default="", metavar="TEXT", help="only sets whose name holds this")
+        retrieval.add_argument(
+            "--results", type=Path, metavar="FILE", help="write a line of JSON for each question here"
+        )
+        retrieval.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors of public sets here")
+        retrieval.add_argument(
+            "--most-passages", type=int, metavar="N", help="search only so many passages of a set: quicker, and easier"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ends with an error when a file broke its parser."""
-        self._parsers(**{name: options[name] for name in ("folder", "only", "alone", "json")})
+        """Ends with an error when a file broke its parser, or a set cannot be measured."""
+        if options["what"] == "parsers":
+            self._parsers(**{name: options[name] for name in ("folder", "only", "alone", "json")})
+            return
+        measured = self._measured(options)
+        if options["results"]:
+            _write_lines(options["results"], measured)
 
     def _parsers(self, *, folder: Path, only: str, alone: bool, json: Path | None) -> None:
         from rag.evaluation import parsers
@@ -64,6 +88,127 @@ class Command(BaseCommand):
             cells = (row.folder or ".", row.extractor, row.files, row.read, row.protected, row.refused, row.broke)
             rest = (texts, row.pages, row.recognised, row.unread, f"{row.seconds:.1f}")
             self.stdout.write("| " + " | ".join(str(cell) for cell in (*cells, *rest)) + " |")
+
+    def _measured(self, options: dict[str, Any]) -> "list[Measured]":
+        from rag.models import Evaluation
+
+        try:
+            Evaluation.objects.exists()  # what comes out is kept there: better to fail now than after an hour
+        except DatabaseError as error:
+            raise CommandError("The database is not ready. Run `manage.py migrate`.") from error
+        try:
+            return self._sets(options["folder"], options)
+        except (ValueError, RagError) as error:
+            raise CommandError(str(error)) from None
+
+    def _sets(self, folder: Path, options: dict[str, Any]) -> "list[Measured]":
+        from rag.config import rag_config
+        from rag.evaluation import retrieval
+        from rag.evaluation.filling import VectorCache
+        from rag.evaluation.temporary import temporary_installation
+
+        cache = VectorCache(options["cache"] or rag_config().data / "cache" / "evaluation")
+        found: list[Measured] = []
+        for dataset in retrieval.sets_in(folder):
+            if options["only"] not in dataset.name:
+                continue
+            with temporary_installation():
+                measured = retrieval.measure_set(
+                    dataset,
+                    cache=cache,
+                    most=options["most_passages"],
+                    told=self._tell,
+                )
+            self._tell("")
+            _keep(measured)
+            found.append(measured)
+            self._rows(measured, head=len(found) == 1)
+        if not found:
+            raise CommandError("No set was measured: none of them is named so.")
+        self._summary(found)
+        return found
+
+    def _tell(self, text: str) -> None:
+        if self.stderr.isatty():
+            self.stderr.write(f"\r{text[:78]:78}", ending="" if text else "\r")
+
+    def _rows(self, measured: "Measured", *, head: bool) -> None:
+        from rag.evaluation.metrics import MEASURES
+
+        if head:
+            titles = [
+                "set",
+                "questions",
+                "passages",
+                "order",
+                "nDCG@10",
+                "95 %",
+                *list(MEASURES)[1:],
+                "to the better leg",
+            ]
+            self.stdout.write("| " + " | ".join(titles) + " |")
+            self.stdout.write("|" + "---|" * len(titles))
+        for row in measured.rows:
+            low, high = row.intervals["nDCG@10"]
+            mean, least, most = row.difference
+            others = [f"{row.means[name]:.3f}" if name in row.means else "–" for name in list(MEASURES)[1:]]
+            passages = f"{measured.passages}" + (
+                f" of {measured.passages + measured.left_out}" if measured.left_out else ""
+            )
+            cells = (measured.name, len(measured.found), passages, row.stage, f"{row.means['nDCG@10']:.4f}")
+            rest = (f"{low:.3f}–{high:.3f}", *others, f"{mean:+.4f} ({least:+.3f} to {most:+.3f})")
+            self.stdout.write("| " + " | ".join(str(cell) for cell in (*cells, *rest)) + " |")
+
+    def _summary(self, found: "Sequence[Measured]") -> None:
+        """Milliseconds, and what the last order makes of the better leg over all sets."""
+        self.stdout.write("\n| milliseconds, p50 / p95 | " + " | ".join(found[0].timings) + " |")
+        self.stdout.write("|" + "---|" * (len(found[0].timings) + 1))
+        for measured in found:
+            times = " | ".join(f"{half:.1f} / {most:.1f}" for half, most in measured.timings.values())
+            self.stdout.write(f"| {measured.name} | {times} |")
+        if any(measured.left_out for measured in found):
+            self.stdout.write(
+                "\nNot all passages were searched: these figures are better than those of the whole sets."
+            )
+        if len(found) > 1:
+            for stage in (row.stage for row in found[0].rows):
+                deltas = [measured.row(stage).difference[0] for measured in found]
+                self.stdout.write(
+                    f"\n{stage}: {sum(deltas) / len(deltas):+.4f} to the better leg on average, {min(deltas):+.4f} at worst"
+                    f" ({found[deltas.index(min(deltas))].name})",
+                    ending="",
+                )
+            self.stdout.write("")
+
+
+def _keep(measured: "Measured") -> None:
+    from rag.services import measurements
+
+    measurements.keep(
+        collection=None,
+        name=measured.name,
+        questions=len(measured.found),
+        passages=measured.passages,
+        left_out=measured.left_out,
+        stages=[
+            {
+                "stage": row.stage,
+                "means": row.means,
+                "intervals": {name: list(interval) for name, interval in row.intervals.items()},
+                "difference": list(row.difference),
+            }
+            for row in measured.rows
+        ],
+        timings=measured.timings,
+    )
+
+
+def _write_lines(file: Path, measured: "Iterable[Measured]") -> None:
+    from rag.evaluation.retrieval import as_lines
+
+    with file.open("w", encoding="utf-8") as lines:
+        for each in measured:
+            lines.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in as_lines(each))
 
 
 def _write_json(file: Path, results: list[dict[str, Any]]) -> None:
