@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from rag.domain.types import Allowed, Hit, Vectors
 
@@ -13,6 +14,8 @@ class VectorIndex(ABC):
     Searching from several threads is safe; a change (`add`, `remove`) excludes searches and other changes.
     """
 
+    kind: ClassVar[str]  # what `publish` writes, with the number of its layout; another number is another kind
+    error: ClassVar[float]  # the most by which the score of unit vectors differs from their inner product
     dimension: int
 
     @classmethod

@@ -4,22 +4,24 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from rag.backends import files
 from rag.backends.errors import Damaged
 from rag.backends.vectors.base import VectorIndex
-from rag.backends.vectors.checks import Ids, best, new_entries, question
+from rag.backends.vectors.checks import ROUNDING, Ids, best, new_entries, question
 from rag.domain.types import Allowed, Everything, Except, Hit, Only, Vectors
 
-KIND = "exact/1"
 FILE = "index.npy"
 
 
 class ExactIndex(VectorIndex):
     """Holds one array of ids and one of vectors; a change swaps both at once, so searches need no lock."""
+
+    kind: ClassVar[str] = "exact/1"
+    error: ClassVar[float] = ROUNDING
 
     def __init__(self, ids: Ids, vectors: Vectors) -> None:
         self.dimension = vectors.shape[1]
@@ -32,7 +34,7 @@ class ExactIndex(VectorIndex):
 
     @classmethod
     def open(cls, folder: Path, *, dimension: int) -> Self:
-        files.verified(folder, FILE, kind=KIND)
+        files.verified(folder, FILE, kind=cls.kind)
         try:
             with (folder / FILE).open("rb") as file:
                 ids, vectors = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
@@ -51,7 +53,7 @@ class ExactIndex(VectorIndex):
                 np.save(buffer, array, allow_pickle=False)
                 sink(buffer.getvalue())
 
-        return files.publish(folder, FILE, write, kind=KIND, dimension=self.dimension, count=len(ids))
+        return files.publish(folder, FILE, write, kind=self.kind, dimension=self.dimension, count=len(ids))
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
         numbers, rows = new_entries(ids, vectors, self.dimension)

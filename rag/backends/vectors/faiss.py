@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
@@ -20,17 +20,20 @@ from rag.backends import files
 from rag.backends.errors import Damaged
 from rag.backends.locks import ReadWriteLock
 from rag.backends.vectors.base import VectorIndex
-from rag.backends.vectors.checks import NEAR, Ids, best, new_entries, question
+from rag.backends.vectors.checks import NEAR, ROUNDING, Ids, best, new_entries, question
 from rag.domain.types import Allowed, Everything, Except, Hit, Only, Vectors
 
-KIND = "faiss/1"
 FILE = "index.faiss"
 # The limit on what a file may make FAISS allocate is one for the whole process.
 _reading = threading.Lock()
+_BLOCK = 8192  # vectors copied at a time
 
 
 class FaissIndex(VectorIndex):
     """Searches run in parallel, each on one thread; scores are inner products rounded to six decimals."""
+
+    kind: ClassVar[str] = "faiss/1"
+    error: ClassVar[float] = ROUNDING
 
     def __init__(self, index: Any, *, dimension: int, mapped: bool) -> None:
         self.dimension = dimension
@@ -40,11 +43,11 @@ class FaissIndex(VectorIndex):
 
     @classmethod
     def create(cls, *, dimension: int) -> Self:
-        return cls(_empty(dimension), dimension=dimension, mapped=False)
+        return cls(cls._empty(dimension), dimension=dimension, mapped=False)
 
     @classmethod
     def open(cls, folder: Path, *, dimension: int) -> Self:
-        meta = files.verified(folder, FILE, kind=KIND)
+        meta = files.verified(folder, FILE, kind=cls.kind)
         path = folder / FILE
         with _reading:
             usual = faiss.get_deserialization_vector_byte_limit()
@@ -58,7 +61,7 @@ class FaissIndex(VectorIndex):
                 faiss.set_deserialization_vector_byte_limit(usual)
         whole = (
             isinstance(index, faiss.IndexIDMap)
-            and isinstance(faiss.downcast_index(index.index), faiss.IndexFlatIP)
+            and type(faiss.downcast_index(index.index)) is type(cls._storage(dimension))
             and index.d == dimension == meta.get("dimension")
             and index.ntotal == meta.get("count") == index.id_map.size()
         )
@@ -69,7 +72,7 @@ class FaissIndex(VectorIndex):
     def publish(self, folder: Path) -> str:
         with self._lock.reading():
             return files.publish(
-                folder, FILE, self._write, kind=KIND, dimension=self.dimension, count=int(self._index.ntotal)
+                folder, FILE, self._write, kind=self.kind, dimension=self.dimension, count=int(self._index.ntotal)
             )
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
@@ -108,6 +111,15 @@ class FaissIndex(VectorIndex):
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
+    @classmethod
+    def _storage(cls, dimension: int) -> Any:
+        """What holds the vectors: of a type of its own in each subclass."""
+        return faiss.IndexFlatIP(dimension)
+
+    @classmethod
+    def _empty(cls, dimension: int) -> Any:
+        return faiss.IndexIDMap(cls._storage(dimension))
+
     def _best(self, row: Vectors, limit: int, parameters: Any) -> list[Hit]:
         total = self._index.ntotal
         wanted = min(limit, total)
@@ -135,12 +147,11 @@ class FaissIndex(VectorIndex):
     def _own(self) -> None:
         if not self._mapped:
             return
-        flat = faiss.downcast_index(self._index.index)
-        count = int(self._index.ntotal)
-        copy = _empty(self.dimension)
-        if count:
-            rows = faiss.rev_swig_ptr(flat.get_xb(), count * self.dimension).reshape(count, self.dimension)
-            copy.add_with_ids(rows, self._ids())
+        numbers = self._ids()
+        copy = self._empty(self.dimension)
+        for start in range(0, len(numbers), _BLOCK):
+            some = numbers[start : start + _BLOCK]
+            copy.add_with_ids(self._index.index.reconstruct_n(start, len(some)), some)
         self._index, self._mapped = copy, False
 
     def _write(self, sink: files.Sink) -> None:
@@ -163,10 +174,6 @@ class FaissIndex(VectorIndex):
                 raise
         if failure:
             raise failure[0]
-
-
-def _empty(dimension: int) -> Any:
-    return faiss.IndexIDMap(faiss.IndexFlatIP(dimension))
 
 
 # A selector for 900,000 ids takes 64 ms to build: it is kept as long as the set of ids that it was made from.
