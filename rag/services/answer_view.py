@@ -437,3 +437,9 @@ def readable_history(reader: User, answers: Sequence[Answer]) -> list[Message]:
             messages.append(Message(Role.USER, view.question))
             messages.append(Message(Role.ASSISTANT, text))
     return messages
+
+
+def readable_words(reader: User, answer: Answer) -> str:
+    """What a finished answer says, of that which the reader may see now; of any other nothing."""
+    view = view_of(answer, reader)
+    return _words(view) if view.state == AnswerState.FINISHED else ""

@@ -32,12 +32,12 @@ from rag.domain.conditions import Condition, from_json, to_json
 from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.domain.extracts import Quote
-from rag.domain.followups import Turn, standalone
+from rag.domain.followups import Turn
 from rag.domain.types import Delta, Message, Source, StopReason
 from rag.models import Answer, AnswerSource, Citation, Collection, Conversation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import quoting, retrieve
-from rag.services.answer_view import HISTORY_TURNS, readable_history
+from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease, LeaseLost
 from rag.services.models_admin import ready_llm
 from rag.services.replay import Log, hub
@@ -45,6 +45,7 @@ from rag.services.replay import Log, hub
 log = structlog.get_logger(__name__)
 
 QUESTION_MOST = 2000  # characters
+TURNS = 8  # earlier questions among which a follow-up's topic is looked for
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -274,15 +275,16 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
     asker = answer.conversation.owner
     before = Answer.objects.filter(conversation=answer.conversation, created__lt=answer.created).order_by("created")
     earlier = list(before.exclude(pk=answer.pk))
-    question = standalone(answer.question, [Turn(other.question) for other in earlier])
     asked = list(answer.conversation.collections.values_list("id", flat=True))
     scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
-    found = retrieve.search(question, scope)
+    turns = [] if answer.alone else _turns(asker, earlier[-TURNS:])
+    found = retrieve.search(answer.question, scope, turns=turns)
+    together = [turn.question for turn in reversed(turns) if turn.question in found.earlier]
     with lease.guarded():
         AnswerSource.objects.filter(answer=answer).delete()
         Sentence.objects.filter(answer=answer).delete()
         AnswerSource.objects.bulk_create(_pinned(answer, source) for source in found.sources)
-        lease.write(standalone=question, text="", quotes=[])
+        lease.write(standalone=found.standalone, together=together, text="", quotes=[])
         audit.record(
             "question.searched",
             actor=asker,
@@ -291,7 +293,12 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
         )
     history = readable_history(asker, earlier[-HISTORY_TURNS:])
     enough = bool(found.sources) and found.evidence.enough
-    return _Job(answer, question, found.sources, enough, history, [], dict(found.timings))
+    return _Job(answer, found.standalone, found.sources, enough, history, [], dict(found.timings))
+
+
+def _turns(asker: User, earlier: Sequence[Answer]) -> list[Turn]:
+    """The questions before, and what of the last answer the asker may read now."""
+    return [Turn(answer.question, readable_words(asker, answer) if answer is earlier[-1] else "") for answer in earlier]
 
 
 def _pinned(answer: Answer, source: Source) -> AnswerSource:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -11,14 +11,15 @@ from uuid import UUID
 from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
+from rag.domain.followups import Turn
 from rag.domain.naming import meant
 from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
 from rag.models import Chunk, Document
 from rag.models import Page as StoredPage
+from rag.services.asking import Asking, asking, by_words
 from rag.services.indexing import Reader, reader
 from rag.services.naming import names_of
-from rag.slots import question_embedder
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
@@ -44,34 +45,38 @@ class Retrieved:
     sources: list[Source]
     evidence: Evidence
     timings: dict[str, float] = field(default_factory=dict)
+    standalone: str = ""  # the question in words that can be read alone
+    earlier: tuple[str, ...] = ()  # the texts of its conversation that counted beside it
 
 
-def search(question: str, scope: Scope, *, limit: int = SOURCES, orders: Orders | None = None) -> Retrieved:
+def search(
+    question: str, scope: Scope, *, turns: Sequence[Turn] = (), limit: int = SOURCES, orders: Orders | None = None
+) -> Retrieved:
     """The best passages that this asker may read now. An empty scope finds nothing, and so does an empty question.
 
     Documents that are not in force (superseded, or before their first day) are left out while others answer the question.
+    `turns` are those before it in its conversation, oldest first, with what the asker may still read of the answers.
     `orders`, for measuring, is given the ids of the chunks as each stage put them, best first.
     """
     timings: dict[str, float] = {}
     if not scope.collections or not question.strip():
         return Retrieved([], weigh(question, []), timings)
     with _timed(timings, "embed"):
-        vector = question_embedder().embed_question(question)
+        asked = asking(question, turns)
     within = _within(scope)
     lapsed = _not_in_force(scope)
     in_force = {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
-    sources = _find(question, vector, scope, in_force, limit, timings, orders)
-    evidence = weigh(question, sources)
+    sources = _find(asked, scope, in_force, limit, timings, orders)
+    evidence = weigh(asked.standalone, sources)
     if lapsed and not evidence.enough:
         # Better the old words, marked as such, than none.
-        sources = _find(question, vector, scope, within, limit, timings, orders)
-        evidence = weigh(question, sources)
-    return Retrieved(sources, evidence, timings)
+        sources = _find(asked, scope, within, limit, timings, orders)
+        evidence = weigh(asked.standalone, sources)
+    return Retrieved(sources, evidence, timings, asked.standalone, tuple(each.text for each in asked.earlier))
 
 
 def _find(
-    question: str,
-    vector: Vectors,
+    asked: Asking,
     scope: Scope,
     within: Mapping[UUID, Allowed],
     limit: int,
@@ -79,12 +84,10 @@ def _find(
     orders: Orders | None,
 ) -> list[Source]:
     with _timed(timings, "search"):
-        pools = [
-            _asked(reader(collection), question, vector, allowed, timings) for collection, allowed in within.items()
-        ]
-        found = _gathered(pools, question, vector)
+        pools = [_asked(reader(collection), asked, allowed, timings) for collection, allowed in within.items()]
+        found = _gathered(pools, asked)
         with _timed(timings, "names"):
-            named = _named(pools, question, found, scope)
+            named = _named(pools, asked, found, scope)
         scores = prior(found, named)
     if orders is not None:
         orders |= {Stage.MEANING: _listed(found, "dense"), Stage.WORDS: _listed(found, "keyword")}
@@ -107,11 +110,11 @@ class _Pool:
         return frozenset(hit.chunk_id for hit in (*self.dense, *self.keyword)).intersection(ids)
 
 
-def _asked(index: Reader, question: str, vector: Vectors, allowed: Allowed, timings: dict[str, float]) -> _Pool:
+def _asked(index: Reader, asked: Asking, allowed: Allowed, timings: dict[str, float]) -> _Pool:
     with _timed(timings, "meaning"):
-        dense = index.dense(vector, limit=DEPTH, allowed=allowed)
+        dense = index.dense(asked.vector, limit=DEPTH, allowed=allowed)
     with _timed(timings, "words"):
-        keyword = index.keywords(question, limit=DEPTH, allowed=allowed)
+        keyword = by_words(index, asked, limit=DEPTH, allowed=allowed)
     return _Pool(index, dense, keyword)
 
 
@@ -125,12 +128,12 @@ def _ordered(found: Found, scores: Numbers) -> list[int]:
     return [int(found.ids[index]) for index in best_first(found, scores)]
 
 
-def _gathered(pools: list[_Pool], question: str, vector: Vectors) -> Found:
+def _gathered(pools: list[_Pool], asked: Asking) -> Found:
     """The best of all collections, each with its exact cosine and BM25."""
     dense = _best(hit for pool in pools for hit in pool.dense)
     keyword = _best(hit for pool in pools for hit in pool.keyword)
     liked, worded = ({hit.chunk_id for hit in hits} for hits in (dense, keyword))
-    return gather(dense, keyword, _cosines(pools, vector, worded - liked), _words(pools, question, liked - worded))
+    return gather(dense, keyword, _cosines(pools, asked.vector, worded - liked), _words(pools, asked, liked - worded))
 
 
 def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hit]:
@@ -138,12 +141,12 @@ def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hi
     return [hit for index, own in asked if own for hit in index.dense(vector, limit=len(own), allowed=Only(own))]
 
 
-def _words(pools: list[_Pool], question: str, ids: Iterable[int]) -> list[Hit]:
-    asked = [(pool.index, pool.of(ids)) for pool in pools]
-    return [hit for index, own in asked if own for hit in index.keywords(question, limit=len(own), allowed=Only(own))]
+def _words(pools: list[_Pool], asked: Asking, ids: Iterable[int]) -> list[Hit]:
+    each = [(pool.index, pool.of(ids)) for pool in pools]
+    return [hit for index, own in each if own for hit in by_words(index, asked, limit=len(own), allowed=Only(own))]
 
 
-def _named(pools: list[_Pool], question: str, found: Found, scope: Scope) -> Named | None:
+def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope) -> Named | None:
     """Where the question names documents: how well each candidate's fits, and how near each is to what is asked of them.
 
     Only documents of several passages can be named: one of a single passage is a candidate like any other, and its names are
@@ -159,12 +162,12 @@ def _named(pools: list[_Pool], question: str, found: Found, scope: Scope) -> Nam
         if ordinal or extraction in titles:
             several.add(extraction)
         home[chunk], titles[extraction] = extraction, title
-    what = meant(question, names_of({extraction: titles[extraction] for extraction in several}))
+    what = meant(asked.standalone, names_of({extraction: titles[extraction] for extraction in several}))
     if not what.documents:
         return None
-    vector = question_embedder().embed_question(what.question)
-    cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, vector, ids)}
-    words = {hit.chunk_id: hit.score for hit in _words(pools, what.question, ids)}
+    inside = asking(what.question)
+    cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, inside.vector, ids)}
+    words = {hit.chunk_id: hit.score for hit in _words(pools, inside, ids)}
     fits = {chunk: what.documents.get(extraction, 0.0) for chunk, extraction in home.items()}
     return Named(
         fit=in_order(ids, fits, 0.0),

@@ -1,0 +1,54 @@
+"""A question as both indexes are asked: its own words, what of the conversation counts beside them, and all of it as one vector."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rag.domain.followups import Earlier, Turn, earlier, on_topic, standalone
+from rag.domain.types import Allowed, Hit, Only, Vectors
+from rag.services.indexing import Reader
+from rag.slots import question_embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """`text` as typed; `standalone`, which can be read alone; `vector`, of length 1; and what counts beside the question."""
+
+    text: str
+    standalone: str
+    vector: Vectors
+    earlier: tuple[Earlier, ...] = ()
+
+
+def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
+    """The question with what it takes from the `turns` before it, oldest first."""
+    embed = question_embedder().embed_question
+    own = embed(question)
+    before = earlier(question, turns)
+    vectors = [embed(each.text) for each in before]
+    share = on_topic(question, own, vectors)
+    if not before or share <= 0:
+        return Asking(question, question, own)
+    weighed = tuple(replace(each, weight=share * each.weight) for each in before)
+    # Cosines are linear: ranking by the sum of the vectors is ranking by the weighted sum of their cosines.
+    mixed = own + np.sum([each.weight * vector for each, vector in zip(weighed, vectors, strict=True)], axis=0)
+    return Asking(question, standalone(question, turns), (mixed / np.linalg.norm(mixed)).astype(own.dtype), weighed)
+
+
+def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed) -> list[Hit]:
+    """The `limit` best by BM25, best first, each text with its weight; the BM25 of every one of them is exact."""
+    texts = [(asked.text, 1.0), *((each.text, each.weight) for each in asked.earlier)]
+    lists = [index.keywords(text, limit=limit, allowed=allowed) for text, _ in texts]
+    if len(lists) == 1:
+        return lists[0]
+    ids = {hit.chunk_id for hits in lists for hit in hits}
+    scores: defaultdict[int, float] = defaultdict(float)
+    for (text, weight), hits in zip(texts, lists, strict=True):
+        missing = frozenset(ids.difference(hit.chunk_id for hit in hits)) if len(hits) == limit else frozenset()
+        rest = index.keywords(text, limit=len(missing), allowed=Only(missing)) if missing else []
+        for hit in (*hits, *rest):
+            scores[hit.chunk_id] += weight * hit.score
+    best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return [Hit(chunk_id, score) for chunk_id, score in best[:limit]]
