@@ -49,6 +49,14 @@ def embed(revision_id: int) -> None:
     embedding.embed(revision_id)
 
 
+@shared_task(time_limit=3 * 3600, expires=24 * 3600)
+def reembed(model_id: int) -> None:
+    """Embeds by another model what it lacks."""
+    from rag.services import reembedding
+
+    reembedding.run(model_id)
+
+
 @shared_task(time_limit=3600, expires=24 * 3600)
 def purge(collection_id: str) -> None:
     """Removes what deleted documents of a collection left behind."""
@@ -70,23 +78,34 @@ def sync(collection_id: str) -> None:
     indexing.sync(UUID(collection_id))
 
 
+@shared_task(time_limit=3600, expires=24 * 3600)
+def learn(ranker_id: int) -> None:
+    """Measures what a collection's own questions teach about ranking it."""
+    from rag.services import learning
+
+    learning.measure(ranker_id)
+
+
 @shared_task(time_limit=60)
 def sweep() -> None:
     """Queues again what a dead process or a lost message left lying, documents and answers."""
-    from rag.services import answering, ingest
+    from rag.services import answering, ingest, reembedding
 
     ingest.sweep_stale()
     answering.sweep_stale()
+    reembedding.sweep_stale()
 
 
 @shared_task(time_limit=3600)
 def upkeep() -> None:
-    """Finishes interrupted deletions, throws away uploads that nobody goes on with, and brings indexes up to date."""
-    from rag.services import indexing, library, uploads
+    """Finishes interrupted deletions and measurings, throws away uploads that nobody goes on with, and brings indexes up to date."""
+    from rag.services import indexing, learning, library, reembedding, uploads
 
     library.purge_all_deleted()
     uploads.remove_expired()
     indexing.sync_all()
+    learning.resume()
+    reembedding.look_again()
 
 
 @shared_task(time_limit=60)

@@ -57,12 +57,12 @@ def plan(collection: Collection, text: str) -> Plan:
 
     An empty cell changes nothing. Raises Permanent when there is nothing to read in it or its columns are not known.
     """
-    rows = _rows(text)
+    rows = rows_of(text)
     header = next(rows, None)
     if header is None:
         raise Permanent(_("This file is empty."))
     columns = _columns(collection, header[1])
-    documents = _Documents(collection)
+    documents = Documents(collection)
     before = _before(collection)
     found = Plan()
     seen: dict[UUID, int] = {}
@@ -110,7 +110,7 @@ def _plain(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_SPECIAL) else cell
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def rows_of(text: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that hold anything, with their line numbers; separated by whatever the first line is."""
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
@@ -141,7 +141,7 @@ def _columns(collection: Collection, header: Sequence[str]) -> list[CollectionFi
     return found
 
 
-class _Documents:
+class Documents:
     """The live documents of a collection by path and by title."""
 
     def __init__(self, collection: Collection) -> None:

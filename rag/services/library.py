@@ -27,7 +27,7 @@ from rag.domain.errors import Permanent
 from rag.models import Batch, Chunk, Collection, Document, Grant, IngestRun, Removal, Revision
 from rag.models.content import ChunkQuerySet
 from rag.models.index import RunState
-from rag.services import queues, quotas
+from rag.services import kept_questions, queues, quotas
 
 _BLOCK = 1024 * 1024
 NESTING_MOST = 4  # a file in a mail in an archive in a mail
@@ -373,6 +373,7 @@ def _take_out(collection_id: uuid.UUID, documents: Sequence[uuid.UUID]) -> int:
         return 0
     Document.objects.filter(pk__in=found).update(deleted=timezone.now())
     remove_chunks(collection_id, Chunk.objects.for_maintenance().filter(document__in=found))
+    kept_questions.forget(found)
     # A worker that is reading one loses its lease and writes nothing more.
     IngestRun.objects.filter(revision__document__in=found).update(attempt=F("attempt") + 1, lease_until=None)
     tasks.send(tasks.purge, str(collection_id))

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from uuid import UUID
 
+import numpy as np
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
 from rag.domain.followups import Turn
+from rag.domain.learning import features, part, rearranged
 from rag.domain.naming import meant
 from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
@@ -20,6 +23,7 @@ from rag.models import Page as StoredPage
 from rag.services.asking import Asking, asking, by_words
 from rag.services.indexing import Reader, reader
 from rag.services.naming import names_of
+from rag.services.rankers import weights_of
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
@@ -33,6 +37,7 @@ class Stage(StrEnum):
     WORDS = "words"  # the keyword index alone
     FUSED = "fused"  # both
     NAMED = "named"  # and the documents that the question names
+    LEARNED = "learned"  # and what a collection's own questions taught, where that is switched on
 
 
 Orders = dict[Stage, list[int]]
@@ -88,13 +93,58 @@ def _find(
         found = _gathered(pools, asked)
         with _timed(timings, "names"):
             named = _named(pools, asked, found, scope)
-        scores = prior(found, named)
+        shipped = prior(found, named)
+        scores = _learned(shipped, pools, found, named, scope)
     if orders is not None:
         orders |= {Stage.MEANING: _listed(found, "dense"), Stage.WORDS: _listed(found, "keyword")}
-        orders |= {Stage.FUSED: _ordered(found, prior(found)), Stage.NAMED: _ordered(found, scores)}
+        orders |= {Stage.FUSED: _ordered(found, prior(found)), Stage.NAMED: _ordered(found, shipped)}
+        orders |= {Stage.LEARNED: _ordered(found, scores)}
     with _timed(timings, "read"):
         ranked = [_Ranked(found, index, float(scores[index])) for index in best_first(found, scores)]
         return _hydrate(ranked, scope, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a search chooses from, before it is ranked; `lengths` are the passages', in characters, in the order of `found`."""
+
+    found: Found
+    named: Named | None
+    lengths: Numbers
+
+
+def candidates(question: str, scope: Scope) -> Candidates:
+    """What a search for the question would choose from, of documents that are in force: for learning how to choose."""
+    asked = asking(question)
+    lapsed = _not_in_force(scope)
+    within = {
+        each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in _within(scope).items()
+    }
+    pools = [_asked(reader(collection), asked, allowed, {}) for collection, allowed in within.items()]
+    found = _gathered(pools, asked)
+    return Candidates(found, _named(pools, asked, found, scope), _lengths(found, scope))
+
+
+def _lengths(found: Found, scope: Scope) -> Numbers:
+    rows = Chunk.objects.visible_to(scope).filter(id__in=found.ids.tolist()).order_by()
+    return in_order(found.ids.tolist(), dict(rows.values_list("id", Length("text"))), 0.0)
+
+
+def _learned(scores: Numbers, pools: list["_Pool"], found: Found, named: Named | None, scope: Scope) -> Numbers:
+    """The scores with each collection's own candidates in the order that its own questions taught, where that is switched on.
+
+    Asked together with others, a collection's candidates change places among themselves: its weights say nothing of others'.
+    """
+    weights = weights_of(pool.index.collection_id for pool in pools)
+    if not weights:
+        return scores
+    lengths = _lengths(found, scope)
+    for pool in pools:
+        taught, own = weights.get(pool.index.collection_id), np.isin(found.ids, list(pool.of(found.ids.tolist())))
+        if taught is not None and own.any():
+            alone = part(found, named, own)
+            scores = rearranged(scores, own, taught.scores(prior(*alone), features(*alone, lengths[own])))
+    return scores
 
 
 @dataclass
