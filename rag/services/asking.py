@@ -6,35 +6,40 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rag.backends.embedders.base import Identity
 from rag.domain.followups import Earlier, Turn, earlier, on_topic, standalone
 from rag.domain.types import Allowed, Hit, Only, Vectors
 from rag.services.indexing import Reader
-from rag.slots import question_embedder
+from rag.slots import embedding_model, question_embedder
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """`text` as typed; `standalone`, which can be read alone; `vector`, of length 1; and what counts beside the question."""
+    """`text` as typed; `standalone`, which can be read alone; `vector`, of length 1, and the `model` that made it, whose vectors
+    alone it may be compared with; and what counts beside the question."""
 
     text: str
     standalone: str
     vector: Vectors
+    model: Identity
     earlier: tuple[Earlier, ...] = ()
 
 
 def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
     """The question with what it takes from the `turns` before it, oldest first."""
-    embed = question_embedder().embed_question
+    model = embedding_model()  # asked once: it may be switched at any moment
+    embed = question_embedder(model).embed_question
     own = embed(question)
     before = earlier(question, turns)
     vectors = [embed(each.text) for each in before]
     share = on_topic(question, own, vectors)
     if not before or share <= 0:
-        return Asking(question, question, own)
+        return Asking(question, question, own, model.identity)
     weighed = tuple(replace(each, weight=share * each.weight) for each in before)
     # Cosines are linear: ranking by the sum of the vectors is ranking by the weighted sum of their cosines.
     mixed = own + np.sum([each.weight * vector for each, vector in zip(weighed, vectors, strict=True)], axis=0)
-    return Asking(question, standalone(question, turns), (mixed / np.linalg.norm(mixed)).astype(own.dtype), weighed)
+    vector = (mixed / np.linalg.norm(mixed)).astype(own.dtype)
+    return Asking(question, standalone(question, turns), vector, model.identity, weighed)
 
 
 def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed) -> list[Hit]:

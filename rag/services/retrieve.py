@@ -89,7 +89,9 @@ def _find(
     orders: Orders | None,
 ) -> list[Source]:
     with _timed(timings, "search"):
-        pools = [_asked(reader(collection), asked, allowed, timings) for collection, allowed in within.items()]
+        pools = [
+            _asked(reader(collection, asked.model), asked, allowed, timings) for collection, allowed in within.items()
+        ]
         found = _gathered(pools, asked)
         with _timed(timings, "names"):
             named = _named(pools, asked, found, scope)
@@ -120,7 +122,7 @@ def candidates(question: str, scope: Scope) -> Candidates:
     within = {
         each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in _within(scope).items()
     }
-    pools = [_asked(reader(collection), asked, allowed, {}) for collection, allowed in within.items()]
+    pools = [_asked(reader(collection, asked.model), asked, allowed, {}) for collection, allowed in within.items()]
     found = _gathered(pools, asked)
     return Candidates(found, _named(pools, asked, found, scope), _lengths(found, scope))
 
