@@ -13,7 +13,8 @@ def slots(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Each dotted path in settings leads to a module."""
     config = rag_config()
     errors: list[CheckMessage] = []
-    for path in (config.vector_index, config.keyword_index, config.passage_embedder, config.question_embedder):
+    vectors = [path for _, path in config.vector_indexes]
+    for path in (*vectors, config.keyword_index, config.passage_embedder, config.question_embedder):
         module = path.rpartition(".")[0]
         if find_spec(module) is None:
             errors.append(Error(f"{path} cannot be found.", id="footnote.E010"))

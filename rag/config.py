@@ -32,7 +32,7 @@ class RagConfig:
     mail_hosts: tuple[str, ...]
     mail_ca: str
     lease_seconds: int
-    vector_index: str
+    vector_indexes: tuple[tuple[int, str], ...]  # from how many vectors on, ascending from 0
     keyword_index: str
     passage_embedder: str
     question_embedder: str

@@ -166,10 +166,9 @@ def forget_models() -> None:
 # --- The others
 
 
-@lru_cache(maxsize=1)
-def vector_index() -> type[VectorIndex]:
-    found: type[VectorIndex] = import_string(rag_config().vector_index)
-    return found
+def vector_indexes() -> list[tuple[int, type[VectorIndex]]]:
+    """The kinds of vector index, each with the number of vectors from which it is used; the first is for any number."""
+    return [(least, import_string(path)) for least, path in rag_config().vector_indexes]
 
 
 @lru_cache(maxsize=1)

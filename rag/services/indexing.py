@@ -22,7 +22,6 @@ from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
-import numpy as np
 import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -36,14 +35,15 @@ from rag.domain.types import Allowed, Hit, Vectors, without
 from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
 from rag.models.content import ChunkQuerySet
 from rag.models.index import IndexKind
+from rag.services.generations import new_vectors, open_vectors, removals, tail_index, write_vectors
 from rag.services.naming import names_of
 from rag.services.steps import step
-from rag.slots import embedding_identity, kept_models, keyword_index, vector_index
+from rag.slots import embedding_identity, kept_models, keyword_index
 
 log = structlog.get_logger(__name__)
 
 TAIL_MOST = 5000  # vectors that readers keep beside the generation: exact search over them takes about .3 ms
-TAIL_SHARE = 0.05  # of a large generation that may stand beside it: writing it anew for every 5,000 would never end
+TAIL_SHARE = 0.02  # of a large generation that may stand beside it: writing it anew for every 5,000 would never end
 BARRED_MOST = 0.2  # share of removed ids in a generation from which it is written anew
 BATCH = 2000
 REMOVALS_KEPT = 2000  # versions back to which every removal is known; a reader half as far behind begins anew
@@ -231,17 +231,14 @@ def _sync_vectors(collection_id: UUID, folder: Path, *, digest: str, dimension: 
 def _publish_vectors(
     collection_id: UUID, folder: Path, generation: IndexGeneration | None, *, digest: str, dimension: int
 ) -> None:
-    index: VectorIndex | None = None
+    base: VectorIndex | None = None
     if generation is not None:
         try:
-            index = vector_index().open(folder / generation.folder, dimension=generation.dimension)
+            base = open_vectors(folder / generation.folder, dimension=generation.dimension)
         except Damaged:
             _quarantine(generation)
-            generation = None
-    if generation is None or index is None:
-        index = vector_index().create(dimension=dimension)
-    since, target = generation.version if generation else 0, _version(collection_id)
-    _apply(index, collection_id, digest=digest, since=since, until=target)
+    since, target = generation.version if generation and base is not None else 0, _version(collection_id)
+    index = write_vectors(collection_id, folder, base, digest=digest, dimension=dimension, since=since, until=target)
     name = f"vectors-{uuid.uuid4().hex}"
     step("sync:before-publish")
     sha256 = index.publish(folder / name)
@@ -258,29 +255,6 @@ def _publish_vectors(
     )
     step("sync:pointer-moved")
     _drop_old(collection_id, IndexKind.VECTORS, folder)
-
-
-def _apply(index: VectorIndex, collection_id: UUID, *, digest: str, since: int, until: int) -> set[int]:
-    """Brings `index` from version `since` to `until`; the ids that were removed on the way."""
-    span = {"collection_id": collection_id, "version__gt": since, "version__lte": until}
-    removed = set(Removal.objects.filter(**span).values_list("chunk_id", flat=True))
-    index.remove(list(removed))
-    rows = Vector.objects.filter(**span, digest=digest).order_by("chunk_id").values_list("chunk_id", "data")
-    ids: list[int] = []
-    data: list[bytes] = []
-    for chunk_id, row in rows.iterator(chunk_size=BATCH):
-        ids.append(chunk_id)
-        data.append(bytes(row))
-        if len(ids) == BATCH:
-            index.add(ids, _matrix(data, index.dimension))
-            ids, data = [], []
-    if ids:
-        index.add(ids, _matrix(data, index.dimension))
-    return removed
-
-
-def _matrix(rows: list[bytes], dimension: int) -> Vectors:
-    return np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), dimension).astype(np.float32, copy=False)
 
 
 def _replace(collection_id: UUID, kind: IndexKind, *, folder: str, version: int, **fields: object) -> IndexGeneration:
@@ -348,7 +322,8 @@ class Reader:
             base, tail, barred = self._base, self._tail, self._barred
         hits: list[Hit] = []
         if base is not None:
-            hits += base.search(vector, limit=limit, allowed=without(allowed, barred))
+            # A new set of ids would be looked up anew: the same one is remembered.
+            hits += base.search(vector, limit=limit, allowed=without(allowed, barred) if barred else allowed)
         if tail is not None:
             hits += tail.search(vector, limit=limit, allowed=allowed)
         return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:limit]
@@ -379,18 +354,23 @@ class Reader:
         far_behind = target - self._version > REMOVALS_KEPT // 2  # what was removed meanwhile may be forgotten
         if found != self._generation or self._tail is None or far_behind:
             self._base, self._barred = self._open_base(generation), frozenset()
-            self._tail = vector_index().create(dimension=self.model.dimension)
+            self._tail = tail_index(self.model.dimension)
             self._generation = found
             since = generation.version if generation is not None and self._base is not None else 0
-        removed = _apply(self._tail, self.collection_id, digest=digest, since=since, until=target)
-        self._barred |= removed
+        gone = removals(self.collection_id, since=since, until=target)
+        self._tail.remove(gone)
+        new = new_vectors(self.collection_id, digest=digest, dimension=self.model.dimension, since=since, until=target)
+        for ids, rows in new:
+            self._tail.add(ids, rows)
+        if gone:
+            self._barred |= frozenset(gone)
 
     def _open_base(self, generation: IndexGeneration | None) -> VectorIndex | None:
         if generation is None:
             return None
         folder = rag_config().index_folder / str(self.collection_id) / generation.folder
         try:
-            return vector_index().open(folder, dimension=generation.dimension)
+            return open_vectors(folder, dimension=generation.dimension)
         except Damaged:
             _quarantine(generation)
             _ask_for_sync(self.collection_id)

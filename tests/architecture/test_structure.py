@@ -83,7 +83,7 @@ def test_a_web_process_starts_without_torch_faiss_or_transformers() -> None:
 def test_a_web_process_that_has_answered_still_has_no_torch() -> None:
     code = (
         "import sys, django; django.setup();"
-        "from rag import slots; slots.vector_index(); slots.keyword_index();"
+        "from rag import slots; slots.vector_indexes(); slots.keyword_index();"
         "import rag.services.answering, rag.services.retrieve, rag.views.viewer;"
         "import rag.backends.embedders.openvino;"
         "print(sorted({'torch', 'sentence_transformers', 'transformers'} & set(sys.modules)))"
