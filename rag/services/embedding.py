@@ -26,8 +26,9 @@ from rag import tasks
 from rag.backends.embedders.base import Embedder
 from rag.domain import chunking
 from rag.domain.types import Vectors
-from rag.models import Chunk, Extraction, IngestRun, Vector
+from rag.models import Chunk, EmbeddingModel, Extraction, IngestRun, Vector
 from rag.models.content import ChunkQuerySet
+from rag.models.embedding_model import EmbeddingState
 from rag.models.index import RunState
 from rag.services import indexing
 from rag.services.attempts import attempt
@@ -86,9 +87,19 @@ def embed(revision_id: int) -> None:
         step("embed:ready")
     for collection_id in sorted(collections):
         follow(collection_id, Work.EMBEDDING, bulk=run.bulk)
+    _send_for_models_beside()
     following = _small(bulk=run.bulk).values_list("revision", flat=True).first()
     if following is not None and not _waits(Work.EMBEDDING.queue(bulk=run.bulk)):
         send(Work.EMBEDDING, following, bulk=run.bulk)
+
+
+def _send_for_models_beside() -> None:
+    """Has the models that stand beside the one in use embed what is ready now; the sweeper would, seconds later."""
+    beside = EmbeddingModel.objects.filter(state=EmbeddingState.EMBEDDING, in_use=False, lease_until__isnull=True)
+    waiting = list(beside.values_list("pk", flat=True))
+    if waiting and not _waits(Work.EMBEDDING.queue(bulk=True)):
+        for model_id in waiting:
+            tasks.send(tasks.reembed, model_id, queue=Work.EMBEDDING.queue(bulk=True))
 
 
 def _waits(queue: str) -> bool:
@@ -116,11 +127,14 @@ def carry_over(extraction: Extraction, old: ChunkQuerySet) -> int:
     """
     if not old.exists():
         return 0
-    digest = indexing.current_digest()
     fresh = Chunk.objects.for_maintenance().filter(extraction=extraction)
+    return sum(_carry_over(fresh, digest) for digest in indexing.kept_vectors())
+
+
+def _carry_over(fresh: ChunkQuerySet, digest: str) -> int:
     carried = 0
-    for batch in _sliced(_passages(fresh.order_by("pk")), _LOOKED_UP):
-        known = _known(batch[0].collection_id, digest, {passage.words for passage in batch})
+    for batch in _sliced(passages_of(fresh.order_by("pk")), _LOOKED_UP):
+        known = known_vectors(batch[0].collection_id, digest, {passage.words for passage in batch})
         found = [passage for passage in batch if passage.words in known]
         Vector.objects.bulk_create(
             Vector(
@@ -204,7 +218,9 @@ def _give_back(companions: Iterable[_Member]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Passage:
+class Passage:
+    """A chunk with what is embedded of it, and the hash of that."""
+
     chunk_id: int
     collection_id: UUID
     version: int
@@ -216,7 +232,7 @@ class _Passage:
 class _Batch:
     """Passages on their way: those whose vectors were known, those in the batch before, those that are being computed."""
 
-    passages: list[_Passage]
+    passages: list[Passage]
     vectors: dict[str, bytes]  # by words
     computing: list[str]
     future: Future[Vectors]
@@ -272,18 +288,18 @@ class _Group:
         """Sets the computing of these chunks going; `computing` are words that are on their way already."""
         if not chunk_ids:
             return None
-        passages = list(_passages(Chunk.objects.for_maintenance().filter(pk__in=chunk_ids)))
+        passages = list(passages_of(Chunk.objects.for_maintenance().filter(pk__in=chunk_ids)))
         known: dict[str, bytes] = {}
         for collection_id in {passage.collection_id for passage in passages}:
             theirs = {passage.words for passage in passages if passage.collection_id == collection_id}
-            known |= _known(collection_id, self._digest, theirs)
+            known |= known_vectors(collection_id, self._digest, theirs)
         texts = {passage.words: passage.text for passage in passages}
         for words in (*known, *computing):
             texts.pop(words, None)
         future = pool.submit(self._embedder.embed_passages, list(texts.values()))
         return _Batch(passages, known, list(texts), future)
 
-    def _store(self, passages: list[_Passage], vectors: dict[str, bytes]) -> None:
+    def _store(self, passages: list[Passage], vectors: dict[str, bytes]) -> None:
         """Writes the vectors of the runs that are still held, and what that means for each run, in one transaction.
 
         The collections are locked first and the runs second, as whoever adds or deletes documents does; chunks cannot go then.
@@ -299,16 +315,19 @@ class _Group:
                 .values_list("pk", flat=True)
             )
             Vector.objects.bulk_create(
-                Vector(
-                    chunk_id=passage.chunk_id,
-                    collection_id=passage.collection_id,
-                    version=versions[passage.collection_id],
-                    digest=self._digest,
-                    words=passage.words,
-                    data=vectors[passage.words],
-                )
-                for passage in wanted
-                if passage.chunk_id in there
+                (
+                    Vector(
+                        chunk_id=passage.chunk_id,
+                        collection_id=passage.collection_id,
+                        version=versions[passage.collection_id],
+                        digest=self._digest,
+                        words=passage.words,
+                        data=vectors[passage.words],
+                    )
+                    for passage in wanted
+                    if passage.chunk_id in there
+                ),
+                ignore_conflicts=True,  # after a switch, reembedding writes the same
             )
             # What is not there any more is not missing either.
             stored = {passage.chunk_id for passage in passages}
@@ -348,19 +367,19 @@ class _Group:
         IngestRun.objects.filter(pk__in=self._members.keys() - set(ready)).update(lease_until=lease_end())
 
 
-def _known(collection_id: UUID, digest: str, words: Iterable[str]) -> dict[str, bytes]:
+def known_vectors(collection_id: UUID, digest: str, words: Iterable[str]) -> dict[str, bytes]:
     """The vectors that the collection has of these words."""
     rows = Vector.objects.filter(collection_id=collection_id, digest=digest, words__in=list(words))
     return {hashed: bytes(data) for hashed, data in rows.values_list("words", "data")}
 
 
-def _passages(chunks: ChunkQuerySet) -> Iterator[_Passage]:
+def passages_of(chunks: ChunkQuerySet) -> Iterator[Passage]:
     """The chunks with the texts that are embedded of them."""
     rows = chunks.values_list("pk", "collection_id", "version", "text", "heading", "extraction__title")
     for pk, collection_id, version, text, heading, title in rows.iterator(chunk_size=_LOOKED_UP):
         whole = embedded_text(title, tuple(heading), text)
         words = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        yield _Passage(pk, collection_id, version, whole, words)
+        yield Passage(pk, collection_id, version, whole, words)
 
 
 def embedded_text(title: str, heading: tuple[str, ...], text: str) -> str:

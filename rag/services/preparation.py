@@ -2,17 +2,18 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from django.conf import settings
 
 from core.registry import Finding, State
 from rag import samples
-from rag.backends.embedders.weights import find_weights
+from rag.backends.embedders.weights import Weights, find_weights
 from rag.config import rag_config
 from rag.domain.errors import RagError
 from rag.models import Collection, IndexGeneration
 from rag.models.index import IndexKind
-from rag.slots import question_embedder, sandbox, token_counter
+from rag.slots import embedding_model, question_embedder, sandbox, token_counter
 
 _SELF_TEST_TOKENS = 120  # of one passage: many short ones tell more about the order of finding than few long ones
 
@@ -20,21 +21,73 @@ _SELF_TEST_TOKENS = 120  # of one passage: many short ones tell more about the o
 def prepare_embedding() -> None:
     """Exports the weights for embedding without torch and measures how passages are embedded fastest here, where that was not done.
 
-    Takes some twenty-five seconds once, and ten again on another processor. In a process of its own: torch would otherwise
-    stay in this one. Raises RagError with what went wrong.
+    Takes some twenty-five seconds once, and ten again on another processor; longer for imported models that are larger. In a
+    process of its own: torch would otherwise stay in this one. Raises RagError with what went wrong.
     """
-    from rag.backends.embedders.openvino import is_exported
-    from rag.backends.embedders.selftest import chosen
-
-    config = rag_config()
-    found = find_weights(config.embedder_folder)
-    if is_exported(found, config.export_folder) and chosen(found, config.export_folder, config.embed_threads):
+    if not _to_prepare():
         return
     command = [sys.executable, "manage.py", "prepare_embedding"]
     done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RagError(f"The embedding model could not be prepared: {last}")
+
+
+def prepare_all() -> None:
+    """What prepare_embedding() does, in this process: imports torch."""
+    for found, export_folder in _to_prepare():
+        if export_folder == rag_config().export_folder:
+            _prepare(found, export_folder)
+        else:
+            prepare_imported(found, export_folder)
+
+
+def prepare_imported(found: Weights, export_folder: Path) -> str:
+    """Makes an imported model ready to run, and gives the reason where only torch can run it, otherwise "". Imports torch."""
+    from rag.backends.embedders.openvino import NotExportable
+
+    try:
+        _prepare(found, export_folder)
+    except NotExportable as error:
+        export_folder.parent.mkdir(parents=True, exist_ok=True)
+        torch_only(export_folder).write_text(f"{error.message}\n")  # not to be tried again at every start
+        return error.message
+    return ""
+
+
+def torch_only(export_folder: Path) -> Path:
+    """Where it is noted that only torch can run a model, which then has no `export_folder`."""
+    return export_folder.with_name(f"{export_folder.name}.torch")
+
+
+def _to_prepare() -> list[tuple[Weights, Path]]:
+    """The weights, and where their export belongs, that were not exported or not measured here. Asks no database: an image is built
+    without one."""
+    from rag.backends.embedders.openvino import is_exported
+    from rag.backends.embedders.selftest import chosen
+
+    config = rag_config()
+    folders = [(config.embedder_folder, config.export_folder)]
+    if config.imported_folder.is_dir():
+        imported = (path for path in sorted(config.imported_folder.iterdir()) if not path.name.startswith("."))
+        folders += [(str(path), config.exports_folder / path.name) for path in imported]
+    found = [(find_weights(folder), place) for folder, place in folders if not torch_only(place).exists()]
+    return [
+        (weights, place)
+        for weights, place in found
+        if not is_exported(weights, place) or chosen(weights, place, config.embed_threads) is None
+    ]
+
+
+def _prepare(found: Weights, export_folder: Path) -> None:
+    from rag.backends.embedders.openvino import export
+    from rag.backends.embedders.selftest import choose, chosen
+
+    threads = rag_config().embed_threads
+    export(found, export_folder)
+    if chosen(found, export_folder, threads) is None:
+        passages, questions = self_test_texts()
+        choose(found, export_folder, threads, passages=passages, questions=questions)
 
 
 def self_test_texts() -> tuple[list[str], list[str]]:
@@ -52,11 +105,14 @@ def self_test_texts() -> tuple[list[str], list[str]]:
 
 def weights() -> Finding:
     """Whether the embedding weights are there and unaltered."""
+    model = embedding_model()
     try:
-        found = find_weights(rag_config().embedder_folder)
+        found = find_weights(model.folder)
     except RagError as error:
         return Finding(State.FAIL, error.message, "python3 manage.py up")
-    return Finding(State.OK, f"{found.name}, {found.dimension} dimensions, {found.digest[:12]}")
+    if model.imported and found.digest != model.identity.digest:
+        return Finding(State.FAIL, f"{model.identity.name} has been altered", "python3 manage.py models back")
+    return Finding(State.OK, f"{model.identity.name}, {found.dimension} dimensions, {found.digest[:12]}")
 
 
 def question_model() -> Finding:
@@ -65,16 +121,18 @@ def question_model() -> Finding:
         vector = question_embedder().embed_question("Is anybody there?")
     except RagError as error:
         return Finding(State.FAIL, error.message, "python3 manage.py prepare")
-    return Finding(State.OK, f"{len(vector)} dimensions, without torch")
+    return Finding(State.OK, f"{len(vector)} dimensions, {'without' if embedding_model().exported else 'with'} torch")
 
 
 def passage_model() -> Finding:
     """How passages are embedded on this machine."""
     from rag.backends.embedders.selftest import chosen
 
-    config = rag_config()
+    model = embedding_model()
+    if not model.exported:
+        return Finding(State.OK, "torch: the model cannot be exported")
     try:
-        way = chosen(find_weights(config.embedder_folder), config.export_folder, config.embed_threads)
+        way = chosen(find_weights(model.folder), Path(model.export_folder), rag_config().embed_threads)
     except RagError as error:
         return Finding(State.FAIL, error.message, "python3 manage.py up")
     if way is None:

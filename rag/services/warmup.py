@@ -1,26 +1,34 @@
 """What the web process loads before its first question, so that nobody waits for it, and closes after its last."""
 
-import asyncio
 import sys
 
 import structlog
 
+from core.db import in_db
 from rag.domain.errors import RagError
 from rag.services.replay import hub
-from rag.slots import question_embedder
+from rag.slots import embedding_model, question_embedder
 
 log = structlog.get_logger(__name__)
 
 
 async def start() -> None:
-    """Loads the question model in a thread and begins to listen for events; a missing model is said by readiness, not here."""
+    """Loads the question model and begins to listen for events; a missing model is said by readiness, not here."""
     hub().start()
     try:
-        await asyncio.to_thread(lambda: question_embedder().embed_question("warm"))
+        exported = await in_db(_load)
     except RagError as error:
         log.error("question_model.missing", reason=error.message)
-    if "torch" in sys.modules:
+        return
+    if exported and "torch" in sys.modules:
         log.error("web.has_torch")
+
+
+def _load() -> bool:
+    """Loads the model in use; whether it runs without torch."""
+    model = embedding_model()
+    question_embedder(model).embed_question("warm")
+    return model.exported
 
 
 async def stop() -> None:

@@ -87,7 +87,7 @@ def describe(folder: Path) -> Description:
     _prompts(found, extra)
     # The first is where the model was made, the others by what: none of them changes a vector.
     noted = {"_name_or_path", "transformers_version", "auto_map", "torch_dtype", "dtype"}
-    kept = {key: value for key, value in config.items() if key not in noted}
+    kept = {key: value for key, value in config.items() if key not in noted and value is not None}
     found.architecture = json.dumps(kept, sort_keys=True)
     return found
 
