@@ -73,4 +73,5 @@ urlpatterns = [
     path("components/", components.components, name="components"),
     path("models/", models.models, name="models"),
     path("models/choose/", models.choose, name="model_choose"),
+    path("models/embedding/", models.embedding, name="embedding_model"),
 ]

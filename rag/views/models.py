@@ -1,4 +1,4 @@
-"""Which language model answers, for administrators."""
+"""Which models answer and search by meaning, for administrators."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -7,13 +7,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from core.http import SignedIn, administrator_required
-from rag.domain.errors import RagError
-from rag.services import models_admin
+from rag.config import rag_config
+from rag.domain.errors import Permanent, RagError
+from rag.models.embedding_model import EmbeddingState
+from rag.services import embedding_models, models_admin
+from rag.services.embedding_models import Standing
 
 
 @require_GET
 def models(request: SignedIn) -> HttpResponse:
-    """What Ollama offers, and what is in use."""
+    """What Ollama offers, which embedding models there are, and what is in use."""
     administrator_required(request)
     found = models_admin.endpoint()
     chosen = models_admin.chosen()
@@ -29,7 +32,68 @@ def models(request: SignedIn) -> HttpResponse:
         }
         for info in found.models
     ]
-    return render(request, "rag/models.html", {"endpoint": found, "models": rows, "chosen": chosen})
+    context = {
+        "endpoint": found,
+        "models": rows,
+        "chosen": chosen,
+        "embedding_models": [_row(standing) for standing in embedding_models.standings()],
+        "embedder_is_set": bool(rag_config().embedder_folder),
+    }
+    return render(request, "rag/models.html", context)
+
+
+def _row(standing: Standing) -> dict[str, object]:
+    """An embedding model as the page shows it, with what can be done to it: `act` and the button's words."""
+    row, used = standing.row, embedding_models.in_use(standing.row)
+    embeds = row.state == EmbeddingState.EMBEDDING or used
+    act, words = "embed", _("Embed")
+    if used:
+        act, words = "", ""
+    elif embeds and standing.complete:
+        act, words = "switch", _("Go back") if row.left else _("Use")
+    elif embeds:
+        act, words = "pause", _("Pause")
+    elif standing.vectors:
+        words = _("Go on")
+    return {
+        "name": row.name,
+        "digest": row.digest,
+        "dimension": row.dimension,
+        "licence": row.licence,
+        "in_use": used,
+        "state": row.state,
+        "state_label": row.get_state_display(),
+        "under_way": embeds and not standing.complete,
+        "ready": embeds and standing.complete,
+        "done": standing.done,
+        "total": standing.total,
+        "message": row.message,
+        "act": "" if row.state == EmbeddingState.REMOVING else act,
+        "words": words,
+    }
+
+
+@require_POST
+def embedding(request: SignedIn) -> HttpResponse:
+    """Has an embedding model embed, pauses it, or switches to it."""
+    administrator_required(request)
+    name = request.POST.get("name", "")
+    acts = {"embed": embedding_models.embed, "pause": embedding_models.pause, "switch": embedding_models.switch}
+    said = {
+        "embed": _("%(name)s embeds every passage from now on. The search stays as it is until you switch."),
+        "pause": _("%(name)s is paused. What it has embedded stays."),
+        "switch": _("Questions are embedded by %(name)s from now on."),
+    }
+    act = request.POST.get("act", "")
+    try:
+        if act not in acts:
+            raise Permanent(_("This cannot be done to an embedding model."))
+        acts[act](request.user, name)
+    except RagError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, said[act] % {"name": name})
+    return redirect("models")
 
 
 @require_POST

@@ -73,4 +73,5 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "components": (("GET", "S S S O O O O O"),),
     "models": (("GET", "S S S N N N N O"),),
     "model_choose": (("POST", "S S S N N N N R"),),
+    "embedding_model": (("POST", "S S S N N N N R"),),
 }
