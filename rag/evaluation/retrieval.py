@@ -4,18 +4,20 @@ Every question goes through `services.retrieve.search` as a reader's would, and 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rag.domain.followups import Turn
 from rag.domain.types import Scope
 from rag.evaluation import datasets
 from rag.evaluation.filling import VectorCache, as_given, fill
 from rag.evaluation.metrics import MEASURES, difference, interval
+from rag.services.measurements import index_kinds
 from rag.services.retrieve import Orders, Stage, search
 
 SHOWN = "shown"  # what a person sees: the last order, less what they may not read and near copies
@@ -28,19 +30,21 @@ Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A question and the grades of the passages that answer it, by the ids of the set."""
+class Asked:
+    """A question, and the grades of what answers it; `named` gives passages, best first, the names by which those are known."""
 
     id: str
     text: str
     grades: dict[str, float]
+    named: Callable[[Sequence[int]], list[str]]
+    turns: tuple[Turn, ...] = ()  # of its conversation, before it
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What each stage found for one question, ids best first, and the milliseconds of each step."""
 
-    question: Judged
+    question: Asked
     orders: dict[str, list[str]]
     timings: dict[str, float]
 
@@ -75,6 +79,7 @@ class Measured:
     passages: int
     found: tuple[Found, ...]
     left_out: int = 0
+    indexes: Mapping[str, str] = field(default_factory=dict)  # kind by leg
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -110,33 +115,35 @@ def _columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def measure(questions: Sequence[Judged], scope: Scope, names: dict[int, str] | None = None) -> tuple[Found, ...]:
-    """Each question as found under `scope`. `names` turns chunks into ids of the judgements, which otherwise are the chunks'."""
+def measure(questions: Sequence[Asked], scope: Scope) -> tuple[Found, ...]:
+    """Each question as found under `scope`."""
     if questions:
         search(
             questions[0].text, scope
-        )  # opens the indexes and loads the weights, which no question should be charged with
-    return tuple(_found(question, scope, names) for question in questions)
+        )  # opens the indexes and loads the weights: no question is to be charged with that
+    return tuple(_found(question, scope) for question in questions)
 
 
-def _found(question: Judged, scope: Scope, names: dict[int, str] | None) -> Found:
+def _found(question: Asked, scope: Scope) -> Found:
     orders: Orders = {}
     started = time.perf_counter()
-    retrieved = search(question.text, scope, limit=SHOWN_MOST, orders=orders)
+    retrieved = search(question.text, scope, turns=question.turns, limit=SHOWN_MOST, orders=orders)
     timings = retrieved.timings | {"all": round((time.perf_counter() - started) * 1000, 2)}
     listed = {stage.value: ids for stage, ids in orders.items()}
     listed[SHOWN] = [source.chunk_id for source in retrieved.sources]
-    return Found(question, {stage: _named(ids, names) for stage, ids in listed.items()}, timings)
+    return Found(question, {stage: question.named(ids) for stage, ids in listed.items()}, timings)
 
 
-def _named(ids: Sequence[int], names: dict[int, str] | None) -> list[str]:
-    return [str(number) for number in ids] if names is None else [names[number] for number in ids]
+# --- What is measured
 
 
-def measure_set(dataset: datasets.Dataset, *, cache: VectorCache, most: int | None, told: Told) -> Measured:
+def measure_set(
+    dataset: datasets.Dataset, *, cache: VectorCache, most: int | None, as_written: bool, told: Told
+) -> Measured:
     """A public set, its passages as given. Belongs into a temporary installation.
 
-    `most` passages are searched, if it is given: the judged ones first, which makes it easier than the whole.
+    `most` passages are searched, if it is given: the judged ones first, which makes it easier than the whole. `as_written`
+    asks what was asked in a conversation without what was said before it.
     """
     corpus = dataset.corpus if most is None else reduced(dataset, most)
     filled = fill(
@@ -146,9 +153,19 @@ def measure_set(dataset: datasets.Dataset, *, cache: VectorCache, most: int | No
         told=lambda done, of: told(f"{dataset.name}: {done} of {of} passages embedded"),
     )
     told(f"{dataset.name}: asking")
-    questions = [Judged(question.id, question.text, question.grades) for question in dataset.answerable]
-    found = measure(questions, filled.scope, filled.names)
-    return Measured(dataset.name, len(corpus), found, left_out=len(dataset.corpus) - len(corpus))
+    questions = [
+        Asked(
+            question.id,
+            question.text,
+            question.grades,
+            named=lambda ids: [filled.names[number] for number in ids],
+            turns=() if as_written else tuple(Turn(*turn) for turn in question.history),
+        )
+        for question in dataset.answerable
+    ]
+    found = measure(questions, filled.scope)
+    kinds = index_kinds(next(iter(filled.scope.collections)))
+    return Measured(dataset.name, len(corpus), found, left_out=len(dataset.corpus) - len(corpus), indexes=kinds)
 
 
 def reduced(dataset: datasets.Dataset, most: int) -> tuple[datasets.Text, ...]:

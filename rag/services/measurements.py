@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from core import __version__
+from rag.backends import files
+from rag.backends.errors import Damaged
 from rag.config import rag_config
-from rag.models import Collection, Evaluation
+from rag.models import Collection, Evaluation, IndexGeneration
 from rag.services.indexing import current_digest
 
 _SOURCES = Path(__file__).resolve().parents[1]
+_SEALS = (files.META, "footnote.json")  # files in which an index says of what kind it is
 _DECIDES = ("domain", "backends/keywords", "backends/vectors", "backends/rerankers", "services")  # what is found
 
 
@@ -22,11 +26,11 @@ def keep(
     questions: int,
     passages: int,
     left_out: int,
+    indexes: Mapping[str, str],
     stages: Sequence[Mapping[str, Any]],
     timings: Mapping[str, Sequence[float]],
 ) -> Evaluation:
-    """Stores one measuring, made with the weights, the indexes and the code that this process works with."""
-    config = rag_config()
+    """Stores one measuring, made with the weights and the code that this process works with."""
     return Evaluation.objects.create(
         collection=collection,
         name=name[:200],
@@ -34,14 +38,26 @@ def keep(
         passages=passages,
         left_out=left_out,
         embedder=current_digest(),
-        indexes={
-            "vectors": config.vector_index.rpartition(".")[2],
-            "keywords": config.keyword_index.rpartition(".")[2],
-        },
+        indexes=dict(indexes),
         code=code_version(),
         stages=list(stages),
         timings={step: list(values) for step, values in timings.items()},
     )
+
+
+def index_kinds(collection_id: UUID) -> dict[str, str]:
+    """Which kind of index serves each leg of a collection, by leg; none of vectors where they are few and searched as they are."""
+    found: dict[str, str] = {}
+    generations = IndexGeneration.objects.filter(collection_id=collection_id, current=True)
+    for generation in generations.filter(digest__in=("", current_digest())):
+        folder = rag_config().index_folder / str(collection_id) / generation.folder
+        for seal in _SEALS:
+            if (folder / seal).is_file():
+                try:
+                    found[generation.kind] = str(files.unseal(folder, seal)["kind"])
+                except (Damaged, KeyError):
+                    found[generation.kind] = "unknown"
+    return found
 
 
 def history(collection: Collection | None, *, name: str = "") -> list[Evaluation]:

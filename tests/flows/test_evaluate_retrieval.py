@@ -1,6 +1,8 @@
 """`manage.py evaluate retrieval` measures the search that people use, and leaves nothing of a public set behind."""
 
+import base64
 import gzip
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +58,7 @@ def test_each_stage_is_printed_kept_and_written_by_question(
     (kept,) = measurements.history(None, name="small")
     assert [row["stage"] for row in kept.stages] == ["meaning", "words", "fused", "named", "shown"]
     assert kept.questions == 2 and kept.passages == 4
-    assert kept.embedder and kept.code
+    assert kept.embedder and kept.code and set(kept.indexes) == {"vectors", "keywords"}
     assert 0 < kept.stages[2]["means"]["nDCG@10"] <= 1
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [line["question"] for line in lines] == ["q1", "q2"]
@@ -109,7 +111,7 @@ def test_vectors_are_computed_once(small: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with temporary_installation():
             cache = filling.VectorCache(tmp_path / "cache")
-            retrieval.measure_set(dataset, cache=cache, most=None, told=counted.append)
+            retrieval.measure_set(dataset, cache=cache, most=None, as_written=False, told=counted.append)
     assert len([line for line in counted if "embedded" in line]) == 1
 
 
@@ -153,3 +155,32 @@ def test_passages_of_one_document_become_one_document() -> None:
 def test_a_folder_without_sets_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no question set"):
         evaluate(tmp_path)
+
+
+@pytest.mark.usefixtures("db")
+def test_the_report_holds_figures_and_neither_scripts_nor_texts(small: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    evaluate(small, cache=tmp_path, html=page)
+    html = page.read_text()
+    assert html.count("<svg") >= 2 and "<title>small, fused: " in html
+    assert "prefers-color-scheme: dark" in html
+    for forbidden in (
+        "<script",
+        "style=",
+        "http:",
+        "https:",
+        "url(",
+        *PASSAGES.values(),
+        *(q for q, _ in QUESTIONS.values()),
+    ):
+        assert forbidden not in html, forbidden
+
+
+@pytest.mark.usefixtures("db")
+def test_the_reports_own_policy_permits_its_style_and_nothing_else(small: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    evaluate(small, cache=tmp_path, html=page)
+    html = page.read_text()
+    style = html.partition("<style>")[2].partition("</style>")[0]
+    wanted = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{wanted}'" in html

@@ -1,18 +1,21 @@
-"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH`: measures what the product promises, and prints tables."""
+"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH|COLLECTION`: measures what the product promises, and prints tables."""
 
 import json
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.db.models import Q
 
 from rag.domain.errors import RagError
 
 if TYPE_CHECKING:
     from rag.evaluation.retrieval import Measured
+    from rag.models import Collection
 
 
 class Command(BaseCommand):
@@ -28,15 +31,21 @@ class Command(BaseCommand):
         parsers.add_argument("--json", type=Path, metavar="FILE", help="write the result of each file here")
         retrieval = kinds.add_parser("retrieval", help="ask questions whose answering passages are known")
         retrieval.add_argument(
-            "folder", type=Path, metavar="PATH", help="a question set in the BEIR layout, or a folder of several"
+            "target",
+            metavar="PATH|COLLECTION",
+            help="a question set in the BEIR layout, a folder of several, or the name or id of a collection with kept questions",
         )
         retrieval.add_argument("--only", default="", metavar="TEXT", help="only sets whose name holds this")
+        retrieval.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots here")
         retrieval.add_argument(
             "--results", type=Path, metavar="FILE", help="write a line of JSON for each question here"
         )
         retrieval.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors of public sets here")
         retrieval.add_argument(
             "--most-passages", type=int, metavar="N", help="search only so many passages of a set: quicker, and easier"
+        )
+        retrieval.add_argument(
+            "--as-written", action="store_true", help="do not make follow-up questions self-contained first"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -47,6 +56,10 @@ class Command(BaseCommand):
         measured = self._measured(options)
         if options["results"]:
             _write_lines(options["results"], measured)
+        if options["html"]:
+            from rag.evaluation.report import html
+
+            options["html"].write_text(html(measured), encoding="utf-8")
 
     def _parsers(self, *, folder: Path, only: str, alone: bool, json: Path | None) -> None:
         from rag.evaluation import parsers
@@ -97,7 +110,10 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise CommandError("The database is not ready. Run `manage.py migrate`.") from error
         try:
-            return self._sets(options["folder"], options)
+            folder = Path(options["target"])
+            if folder.is_dir():
+                return self._sets(folder, options)
+            return [self._collection(_collection(options["target"]))]
         except (ValueError, RagError) as error:
             raise CommandError(str(error)) from None
 
@@ -117,16 +133,26 @@ class Command(BaseCommand):
                     dataset,
                     cache=cache,
                     most=options["most_passages"],
+                    as_written=options["as_written"],
                     told=self._tell,
                 )
             self._tell("")
-            _keep(measured)
+            _keep(measured, None)
             found.append(measured)
             self._rows(measured, head=len(found) == 1)
         if not found:
             raise CommandError("No set was measured: none of them is named so.")
         self._summary(found)
         return found
+
+    def _collection(self, collection: "Collection") -> "Measured":
+        from rag.evaluation.kept import measure_collection
+
+        measured = measure_collection(collection)
+        _keep(measured, collection)
+        self._rows(measured, head=True)
+        self._summary([measured])
+        return measured
 
     def _tell(self, text: str) -> None:
         if self.stderr.isatty():
@@ -181,15 +207,31 @@ class Command(BaseCommand):
             self.stdout.write("")
 
 
-def _keep(measured: "Measured") -> None:
+def _collection(name: str) -> "Collection":
+    from rag.models import Collection
+
+    try:
+        wanted = Q(pk=UUID(name))
+    except ValueError:
+        wanted = Q(name=name)
+    found = list(Collection.objects.filter(wanted, deleted__isnull=True)[:2])
+    if not found:
+        raise CommandError(f"There is no folder and no collection {name!r}.")
+    if len(found) > 1:
+        raise CommandError(f"Several collections are called {name!r}: give the id of one.")
+    return found[0]
+
+
+def _keep(measured: "Measured", collection: "Collection | None") -> None:
     from rag.services import measurements
 
     measurements.keep(
-        collection=None,
+        collection=collection,
         name=measured.name,
         questions=len(measured.found),
         passages=measured.passages,
         left_out=measured.left_out,
+        indexes=measured.indexes,
         stages=[
             {
                 "stage": row.stage,
