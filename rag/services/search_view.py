@@ -22,14 +22,19 @@ AT_ONCE = 3  # passages of one document that are seen without opening the rest
 
 @dataclass(frozen=True, slots=True)
 class PassageView:
-    """A passage with the searched words marked; `url` opens it in the viewer, `score` orders passages of one search only."""
+    """A passage; `url` opens it in the viewer, `score` orders passages of one search only."""
 
     url: str
     page_label: str
     heading: Sequence[str]
-    parts: Sequence[Part]
     text: str
+    question: str
     score: float
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The text with the searched words marked."""
+        return mark_words(self.text, self.question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def _passage(source: Source, question: str) -> PassageView:
         url=f"{page}?passage={stretch}",
         page_label=_("page %(label)s") % {"label": source.page_label} if source.page_label else "",
         heading=[heading for heading in source.heading if heading != source.title],
-        parts=mark_words(source.text, question),
         text=source.text,
+        question=question,
         score=source.score,
     )
