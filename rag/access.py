@@ -41,7 +41,7 @@ def scope_for(
     Each condition narrows it to documents whose fields fulfil it; a field that none of the collections has is fulfilled by nothing.
     """
     principal = principal_of(user)
-    usable = Collection.objects.usable_by(principal, role=Need.READ).filter(id__in=list(asked))
+    usable = Collection.objects.usable_by(principal, role=Need.READ).filter(id__in=list(asked)).order_by()
     collections = frozenset(usable.values_list("id", flat=True))
     return Scope(principal=principal, collections=collections, filters=_filters(collections, conditions))
 
@@ -65,11 +65,12 @@ def _filters(collections: frozenset[UUID], conditions: Sequence[Condition]) -> t
     )
 
 
-def scope_for_all(user: User | AnonymousUser) -> Scope:
-    """Everything this person may search now."""
+def scope_for_all(user: User | AnonymousUser, conditions: Sequence[Condition] = ()) -> Scope:
+    """Everything this person may search now, narrowed by each condition."""
     principal = principal_of(user)
-    usable = Collection.objects.usable_by(principal, role=Need.READ)
-    return Scope(principal=principal, collections=frozenset(usable.values_list("id", flat=True)))
+    usable = Collection.objects.usable_by(principal, role=Need.READ).order_by()
+    collections = frozenset(usable.values_list("id", flat=True))
+    return Scope(principal=principal, collections=collections, filters=_filters(collections, conditions))
 
 
 def collection_for(user: User | AnonymousUser, collection_id: UUID, *, need: Need) -> Collection:

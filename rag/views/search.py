@@ -45,12 +45,11 @@ def search_json(request: SignedIn) -> JsonResponse:
         wanted = _wanted(request)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    everything = scope_for_all(request.user)
-    scope = scope_for(
-        request.user,
-        asked=everything.collections if wanted["collections"] is None else asked.uuids(wanted["collections"]),
-        conditions=from_form(wanted["filters"]),
-    )
+    conditions = from_form(wanted["filters"])
+    if wanted["collections"] is None:
+        scope = scope_for_all(request.user, conditions)
+    else:
+        scope = scope_for(request.user, asked=asked.uuids(wanted["collections"]), conditions=conditions)
     try:
         found = search_view.results(wanted["question"], scope, limit=wanted["limit"])
     except Permanent as error:
