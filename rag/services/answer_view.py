@@ -100,6 +100,7 @@ class AnswerView:
     warnings: Sequence[Tag] = ()  # what of its cited sources does not hold, or not any more
     unread: str = ""  # what of the collections asked was not read, and so cannot be in it
     unread_url: str = ""
+    together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +286,7 @@ def _view(
         feedback=feedback,
         partial=answer.text if complete and not sentences and answer.state not in RUNNING else "",
         timings=answer.timings,
+        together=answer.together,
     )
 
 

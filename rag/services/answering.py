@@ -60,10 +60,12 @@ def open_answer(
     conversation: Conversation | None,
     collections: Sequence[Collection],
     conditions: Sequence[Condition] = (),
+    alone: bool = False,
 ) -> Answer:
     """A pending answer in the conversation, or in a new one. The caller has checked that all of it is the actor's to use.
 
-    Of the collections it asks the documents that fulfil the conditions; the conversation remembers both.
+    Of the collections it asks the documents that fulfil the conditions; the conversation remembers both. `alone`: what was said
+    before it does not count in the search.
     Raises Permanent for an empty or over-long question, or when there is nothing to ask.
     """
     question = " ".join(question.split())
@@ -81,7 +83,9 @@ def open_answer(
     conversation.collections.set(collections)
     conversation.filters = to_json(conditions)
     conversation.save(update_fields=["updated", "filters"])
-    answer = Answer.objects.create(conversation=conversation, question=question, filters=conversation.filters)
+    answer = Answer.objects.create(
+        conversation=conversation, question=question, filters=conversation.filters, alone=alone
+    )
     audit.record(
         "question.asked",
         actor=actor,
@@ -277,7 +281,9 @@ def _gather(answer_id: UUID, lease: Lease) -> _Job:
     earlier = list(before.exclude(pk=answer.pk))
     asked = list(answer.conversation.collections.values_list("id", flat=True))
     scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
-    turns = [] if answer.alone else _turns(asker, earlier[-TURNS:])
+    # Asked again, a question does not follow itself.
+    said = [] if answer.alone else [other for other in earlier if other.question != answer.question][-TURNS:]
+    turns = _turns(asker, said)
     found = retrieve.search(answer.question, scope, turns=turns)
     together = [turn.question for turn in reversed(turns) if turn.question in found.earlier]
     with lease.guarded():

@@ -58,7 +58,7 @@ async def stop(request: SignedIn, answer_id: UUID) -> HttpResponse:
 
 @require_POST
 async def again(request: SignedIn, answer_id: UUID) -> HttpResponse:
-    """The same question anew, as the documents are now."""
+    """The same question anew, as the documents are now; with `alone`, whatever was said before it."""
     opened, response = await sync_to_async(_open_again)(request, answer_id)
     start(opened.pk)
     return response
@@ -73,6 +73,7 @@ def _open_again(request: SignedIn, answer_id: UUID) -> tuple[Answer, HttpRespons
         conversation=thread,
         collections=list(thread.collections.all()),
         conditions=from_json(found.filters),
+        alone=found.alone or "alone" in request.POST,
     )
     return opened, asked(request, opened) if request.htmx else SeeOther(reverse("answer", args=[opened.pk]))
 
