@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from django.utils.module_loading import import_string
@@ -122,6 +123,11 @@ class _Embedders:
 
     @staticmethod
     def _make(model: Model, maker: str) -> Embedder:
+        if model.imported and not Path(model.folder).is_dir():
+            raise Permanent(
+                f"The files of the embedding model {model.identity.name} are missing. Import its folder again: "
+                "python3 manage.py models import FOLDER"
+            )
         embedder: Embedder = import_string(maker)(
             folder=model.folder, export_folder=model.export_folder, threads=rag_config().embed_threads
         )

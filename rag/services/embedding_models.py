@@ -161,15 +161,16 @@ def check(folder: Path) -> tuple[folders.Found, Weights]:
 
 
 def add(actor: User | None, folder: Path, *, name: str = "", say: Say = lambda _line: None) -> EmbeddingModel:
-    """Takes a model from a disk into the data folder, ready to embed; nothing is embedded yet.
+    """Takes a model from a disk into the data folder, ready to embed; nothing is embedded yet. Of one that is known only its files
+    are put back, where they are missing, as after a backup without them.
 
     Imports torch and takes half a minute or more: for a command. Raises Unfit with everything that stands against the folder,
     Permanent when it is there already or its weights do not run, Retryable on a full disk.
     """
     found, weights = check(folder)
     name = name or folder.resolve().name
-    _require_new(name, weights)
-    target = rag_config().imported_folder / f"{_as_file_name(name)}-{weights.digest[:12]}"
+    known = _known(name, weights)
+    target = rag_config().imported_folder / (known.folder if known else f"{_as_file_name(name)}-{weights.digest[:12]}")
     say(_("Copying %(size)d MB") % {"size": round(found.size / 1e6)})
     if not target.exists():
         folders.copy(found, target)
@@ -178,6 +179,12 @@ def add(actor: User | None, folder: Path, *, name: str = "", say: Say = lambda _
         if copied.digest != weights.digest:
             raise Permanent(_("The copy differs from the original; the disk may be damaged. Nothing was imported."))
         exported = _prepare(copied, target.name, say)
+        if known is not None:
+            with transaction.atomic():
+                EmbeddingModel.objects.filter(pk=known.pk).update(exported=exported)
+                audit.record("embedding_model.restored", actor=actor, subject=known, name=known.name)
+            known.refresh_from_db()
+            return known
         with transaction.atomic():
             row = EmbeddingModel.objects.create(
                 name=name,
@@ -198,15 +205,19 @@ def add(actor: User | None, folder: Path, *, name: str = "", say: Say = lambda _
     return row
 
 
-def _require_new(name: str, weights: Weights) -> None:
+def _known(name: str, weights: Weights) -> EmbeddingModel | None:
+    """The row of just this model whose files are missing; None when it is new. Raises Permanent when it, or its name, is taken."""
     _ensure_base()
     same = EmbeddingModel.objects.filter(digest=weights.digest).first()
+    if same is not None and same.folder and not (rag_config().imported_folder / same.folder).is_dir():
+        return same
     if same is not None:
         raise Permanent(_("This model is there already, as “%(name)s”.") % {"name": same.name})
     if EmbeddingModel.objects.filter(name=name).exists():
         raise Permanent(
             _("Another model is called “%(name)s”. Give this one another name with --name.") % {"name": name}
         )
+    return None
 
 
 def _prepare(weights: Weights, name: str, say: Say) -> bool:

@@ -22,8 +22,9 @@ from core.models import User
 from rag import tasks
 from rag.models import Chunk, Collection, Document, Extraction, IngestRun, PageDraft, Revision, Vector
 from rag.models.index import IndexKind, RunState
-from rag.services import indexing, ingest, library
+from rag.services import embedding, embedding_models, indexing, ingest, library
 from rag.services.attempts import IN_WORK
+from tests import tiny_models
 from tests.crash.workers import Workers
 from tests.pdfs import scan_behind
 
@@ -52,6 +53,7 @@ ROUNDS = (
     Round(("recognise:begun", "recognise:done"), ("sync:before-publish", "sync:published"), scan=True),
     Round((), ("sync:pointer-moved",)),
 )
+REEMBEDDING = ("reembed:before-claim", "reembed:batch-computed", "reembed:batch-stored")
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def test_every_named_step_of_the_pipeline_is_in_the_matrix() -> None:
         for file in SERVICES.glob("*.py")
         for name in re.findall(r"""\bstep\("([a-z-]+:[a-z-]+)"\)""", file.read_text())
     }
-    assert found == {step for each in ROUNDS for step in (*each.reading, *each.embedding)}
+    assert found == {*REEMBEDDING, *(step for each in ROUNDS for step in (*each.reading, *each.embedding))}
     assert len(found) >= 12
 
 
@@ -297,3 +299,31 @@ def test_a_cancelled_reading_stops_within_seconds_and_can_be_taken_up_again(
     assert (run.state, run.gaps) == (RunState.READY, 0)
     workers.wait_until(in_step, "the indexes did not follow")
     assert_nothing_lost_and_nothing_twice(policies)
+
+
+def test_a_worker_killed_while_another_model_embeds_loses_nothing_and_stores_nothing_twice(
+    workers: Workers, alice: User, policies: Collection, tmp_path: Path
+) -> None:
+    add(alice, policies, "whole.txt", prose("whole", 500))
+    workers.wait_until(all_ended, "the document was not read")
+    passages = set(Chunk.objects.for_maintenance().values_list("pk", flat=True))
+    assert len(passages) > embedding.EMBED_BATCH
+    model = embedding_models.add(None, tiny_models.make(tmp_path / "tiny"))
+    for step in REEMBEDDING:
+        workers.kill_at(step)
+    embedding_models.embed(None, "tiny")
+    for step in REEMBEDDING:
+        workers.wait_for_death_at(step)
+    add(alice, policies, "meanwhile.txt", prose("meanwhile", 30))
+    workers.wait_until(all_ended, "what was uploaded meanwhile was not read")
+    workers.wait_until(lambda: embedding_models.standing("tiny").complete, "the model did not embed everything")
+    everything = Counter(Chunk.objects.for_maintenance().values_list("pk", flat=True))
+    assert set(everything) > passages
+    for weights in (model.digest, "hashing-1"):
+        vectors = Vector.objects.filter(digest=indexing.vector_digest(weights))
+        assert Counter(vectors.values_list("chunk_id", flat=True)) == everything
+    embedding_models.switch(None, "tiny")
+    workers.wait_until(in_step, "the indexes did not follow")
+    assert indexed(policies, IndexKind.VECTORS) == set(everything)
+    embedding_models.back(None)
+    assert embedding_models.remove(None, "tiny") == len(everything)

@@ -1,5 +1,6 @@
 """Another embedding model is imported, embeds beside the one in use, takes its place without a restart, and can be taken back."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -117,6 +118,22 @@ def test_the_same_model_and_the_same_name_are_taken_once(tiny: EmbeddingModel, f
     other = tiny_models.make(tmp_path / "other" / "tiny", seed=1)
     with pytest.raises(Permanent, match="Another model is called “tiny”"):
         embedding_models.add(None, other)
+
+
+def test_files_that_a_backup_did_not_hold_are_put_back_by_importing_again(
+    tiny: EmbeddingModel, folder: Path, data: Path, alice: User, policies: Collection, add_text: AddText
+) -> None:
+    add_text(alice, policies, "rules.txt", texts(2))
+    embedding_models.embed(None, "tiny")
+    run(tiny)
+    embedding_models.switch(None, "tiny")
+    shutil.rmtree(data / "models")
+    slots.forget_models()
+    scope = scope_for(alice, asked=[policies.pk])
+    with pytest.raises(Permanent, match="files of the embedding model tiny are missing"):
+        retrieve.search("the notice period", scope)
+    assert embedding_models.add(None, folder, name="whatever").name == "tiny"
+    assert retrieve.search("the notice period", scope).sources
 
 
 def test_what_stands_against_a_folder_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
@@ -403,7 +420,7 @@ def test_no_question_meets_the_vectors_of_another_model_whenever_the_switch_come
 ) -> None:
     watched = Watched(monkeypatch)
     scope = scope_for(alice, asked=[policies.pk])
-    reader, moments = retrieve.reader, 0
+    reader, moments = indexing.reader, 0
 
     def switching(collection_id: Any, *args: Any) -> indexing.Reader:
         nonlocal moments  # between the embedding of a question and its search
