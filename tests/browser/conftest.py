@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.screens import CHROMIUM, LOOKS, Complaints, Look, chromium, looking
 from tests.installed import NAME, PASSWORD, Installed
 
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine is slow, which is no fault of the page's
 DESKTOP = LOOKS[0]
 Open = Callable[..., Page]
 
