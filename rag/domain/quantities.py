@@ -181,6 +181,11 @@ class Quantity:
         return bool(self.unit) and (len(units) == 1 or units <= _CURRENCIES or units <= _DURATIONS)
 
 
+def dates(text: str) -> list[Quantity]:
+    """The dates stated in `text`, in order."""
+    return [date for match in _DATE.finditer(text) if (date := _date(match)) is not None]
+
+
 def quantities(text: str) -> list[Quantity]:
     """The values stated in `text`, in order; none overlap."""
     found: list[Quantity] = []

@@ -31,6 +31,7 @@ from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry, KeywordIndex
 from rag.backends.vectors.base import VectorIndex
 from rag.config import rag_config
+from rag.domain.pooling import Statistics
 from rag.domain.types import Allowed, Hit, Vectors, without
 from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
 from rag.models.content import ChunkQuerySet
@@ -209,12 +210,13 @@ def _only_vectors_came(generation: IndexGeneration) -> bool:
 
 def _entries(chunks: ChunkQuerySet) -> Iterator[list[Entry]]:
     """What is indexed of the chunks, a bounded number at a time: the text of a whole collection may not fit into memory."""
-    rows = chunks.values_list("id", "text", "heading", "extraction_id", "document__title").iterator(chunk_size=BATCH)
+    columns = ("id", "text", "heading", "extraction__language", "extraction_id", "document__title")
+    rows = chunks.values_list(*columns).iterator(chunk_size=BATCH)
     while batch := list(islice(rows, BATCH)):
         named = names_of({extraction: title for *_, extraction, title in batch})
         yield [
-            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]))
-            for chunk_id, text, heading, extraction, _title in batch
+            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]), language=language)
+            for chunk_id, text, heading, language, extraction, _title in batch
         ]
 
 
@@ -317,7 +319,8 @@ class Reader:
     _keywords_barred: frozenset[int] = frozenset()
 
     def dense(self, vector: Vectors, *, limit: int, allowed: Allowed) -> list[Hit]:
-        """The nearest chunks, best first: exact, over the generation and the tail. Ids only: who may read them is checked later."""
+        """The nearest chunks, best first: exact, over the generation and the tail, their cosines on the common scale of all models.
+        Ids only: who may read them is checked later."""
         with self._lock:
             base, tail, barred = self._base, self._tail, self._barred
         hits: list[Hit] = []
@@ -326,13 +329,40 @@ class Reader:
             hits += base.search(vector, limit=limit, allowed=without(allowed, barred) if barred else allowed)
         if tail is not None:
             hits += tail.search(vector, limit=limit, allowed=allowed)
-        return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:limit]
+        best = sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:limit]
+        return [Hit(hit.chunk_id, self.model.likeness(hit.score)) for hit in best]
 
-    def keywords(self, question: str, *, limit: int, allowed: Allowed) -> list[Hit]:
-        """The best chunks by BM25, best first."""
+    def keywords(self, question: str, *, limit: int, allowed: Allowed, pool: Statistics | None = None) -> list[Hit]:
+        """The best chunks by BM25, best first; with the statistics of several collections nearly as these would give it."""
         with self._lock:
             index, barred = self._keywords, self._keywords_barred
-        return index.search(question, limit=limit, allowed=without(allowed, barred)) if index is not None else []
+        if index is None:
+            return []
+        return index.search(question, limit=limit, allowed=without(allowed, barred), pool=pool)
+
+    def keyword_scores(self, question: str, *, ids: frozenset[int], pool: Statistics) -> list[Hit]:
+        """Those of `ids` that hold a word of the question, by BM25 as one collection with the statistics `pool` would give it."""
+        with self._lock:
+            index, barred = self._keywords, self._keywords_barred
+        return index.scores(question, ids=ids - barred, pool=pool) if index is not None else []
+
+    def languages(self) -> frozenset[str]:
+        """The languages by whose rules this collection's words are read."""
+        with self._lock:
+            index = self._keywords
+        return index.languages() if index is not None else frozenset()
+
+    def statistics(self, question: str, *, languages: frozenset[str]) -> Statistics:
+        """What this collection adds to a pool: how rare the question's words are in it, asked as in all of `languages`."""
+        with self._lock:
+            index = self._keywords
+        return index.statistics(question, languages=languages) if index is not None else Statistics(0, {}, {})
+
+    def quoting(self, question: str, *, allowed: Allowed) -> frozenset[int]:
+        """The chunks that hold everything that the question puts in double quotes."""
+        with self._lock:
+            index, barred = self._keywords, self._keywords_barred
+        return index.quoting(question, allowed=without(allowed, barred)) if index is not None else frozenset()
 
     def refresh(self) -> None:
         """Sees everything that was committed before this call. Costs one SELECT when nothing changed."""
@@ -342,7 +372,7 @@ class Reader:
             if target is None:
                 self._base = self._tail = self._keywords = None
                 return
-            if target != self._version:
+            if target != self._version or self._lacks_generation():
                 self._follow_vectors(target)
                 self._version = target
 
@@ -355,7 +385,7 @@ class Reader:
         if found != self._generation or self._tail is None or far_behind:
             self._base, self._barred = self._open_base(generation), frozenset()
             self._tail = tail_index(self.model.dimension)
-            self._generation = found
+            self._generation = found if self._base is not None else None
             since = generation.version if generation is not None and self._base is not None else 0
         gone = removals(self.collection_id, since=since, until=target)
         self._tail.remove(gone)
@@ -364,6 +394,10 @@ class Reader:
             self._tail.add(ids, rows)
         if gone:
             self._barred |= frozenset(gone)
+
+    def _lacks_generation(self) -> bool:
+        """Whether everything is in the tail for want of a generation, as after damage: a new one comes without a new version."""
+        return self._generation is None and self._tail is not None and len(self._tail) >= TAIL_MOST
 
     def _open_base(self, generation: IndexGeneration | None) -> VectorIndex | None:
         if generation is None:

@@ -16,6 +16,7 @@ from rag.backends import keywords
 from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry, KeywordIndex
 from rag.domain.errors import Retryable
+from rag.domain.pooling import pooled
 from rag.domain.types import Allowed, Everything, Except, Only, allowed_ids
 from tests.contracts.discovery import backends_of
 
@@ -64,8 +65,12 @@ class TestKeywordIndex:
     def test_an_empty_index_finds_nothing(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
         index = kind.create(tmp_path / "1")
         assert index.search("lease", limit=5, allowed=Everything()) == []
-        assert index.ids() == frozenset()
+        assert index.ids() == index.quoting('"lease"', allowed=Everything()) == frozenset()
+        assert not index.languages()
         assert len(index) == 0
+        nothing = index.statistics("lease", languages=frozenset({"en"}))
+        assert nothing.passages == 0
+        assert index.scores("lease", ids=frozenset({1}), pool=nothing) == []
 
     @pytest.mark.parametrize(
         ("question", "text"),
@@ -101,11 +106,120 @@ class TestKeywordIndex:
         index = self.made(kind, tmp_path / "1", [strewn, Entry(2, "the matter with the number 12-345/A")])
         assert found(index, "12-345/A")[0] == 2
 
-    def test_quoted_words_are_wanted_together(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
-        apart = Entry(1, "cause cause good: good for reasons and cause")
-        index = self.made(kind, tmp_path / "1", [apart, Entry(2, "he may be dismissed for good cause at any time")])
-        assert found(index, '"good cause"')[0] == 2
-        assert found(index, "“good cause”")[0] == 2
+    def test_quoted_words_stand_together(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
+        entries = [
+            Entry(1, "cause cause good: good for reasons and cause"),
+            Entry(2, "he may be dismissed for good cause at any time"),
+            Entry(3, "what counts as such is set out below", context="On Good Causes"),
+            Entry(4, "he may be dismissed for good cause after notice"),
+            Entry(5, "bei gutem Grund oder für immer", language="de"),
+        ]
+        index = self.made(kind, tmp_path / "1", entries)
+
+        def quoting(question: str, allowed: Allowed | None = None) -> set[int]:
+            return set(index.quoting(question, allowed=allowed or Everything()))
+
+        assert quoting('"good cause"') == {2, 3, 4}
+        assert quoting("What is “good cause” to them?") == {2, 3, 4}
+        assert quoting('"good cause" and "at any time"') == {2}
+        assert quoting('"notice" for "good cause"') == {4}
+        assert quoting("bei »guten Gründen«") == {5}
+        assert quoting('"good cause"', Only(frozenset({1, 4}))) == {4}
+        assert quoting('"good cause"', Except(frozenset({4}))) == {2, 3}
+        assert (
+            quoting('"cause for dismissal"') == quoting("good cause") == quoting('"?!"') == quoting('5" and 6') == set()
+        )
+
+    def test_languages_are_read_by_their_own_rules(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
+        entries = [
+            Entry(1, "Die Kündigungsfristen betragen drei Monate", language="de"),
+            Entry(2, "Сроки договоров устанавливаются сторонами", language="ru"),
+            Entry(3, "Los contratos se firmarán en la notaría", language="es"),
+            Entry(4, "اتفاقيات الإيجار والشروط", language="ar"),
+            Entry(5, "Umowy najmu są zawierane na piśmie", language="pl"),
+            Entry(6, "The parties are leasing the premises", language="en"),
+            Entry(7, "契約は署名日に発効する", language="ja"),
+            Entry(8, "การเช่าบ้านต้องทำเป็นหนังสือ", language="th"),
+            Entry(9, "이 계약은 서명한 날부터 효력이 있다", language="ko"),
+            Entry(10, "Something in a language that was not told", language=""),
+        ]
+        index = self.made(kind, tmp_path / "1", entries)
+        asked = {
+            "договор": 2,
+            "contrato firmado": 3,
+            "اتفاقية": 4,
+            "umowami": 5,
+            "lease": 6,
+            "契約の署名": 7,
+            "เช่าบ้าน": 8,
+            "계약": 9,
+            "languages": 10,
+        }
+        assert {question: found(index, question)[0] for question in asked} == asked
+        # Compounds: a part finds the whole and the whole finds a part.
+        assert [found(index, word)[:1] for word in ("Frist", "Kündigung", "Fristenkündigung")] == [[1]] * 3
+
+    @pytest.mark.parametrize(
+        ("question", "text", "other"),
+        [
+            ("IX ZR 123/19", "Das entschied der BGH (IX ZR 123/19)", "IX ZB 19/123 und ZR 12/319, auch 123 und 19"),
+            ("section 14.2(b)", "as § 14.2 (b) provides", "section 2, 14 (b), section b of 14, section 14(b) no. 2"),
+            ("AB-1234/X", "Part ab-1234/x is out of stock", "Parts AB, X and 1234; AB-X/1234"),
+            ("a dose of 2.5 mg", "2,5mg daily", "5 mg after 2 weeks, a dose, 2 mg or 5 mg"),
+            ("1,000 IU", "1000 IU are enough", "IU of some kind"),
+            ("signed on 17 May 2024", "Date: 2024-05-17", "in May 2017, in 2024 and on day 17"),
+        ],
+    )
+    def test_an_identifier_is_one_thing(
+        self, kind: type[KeywordIndex], tmp_path: Path, question: str, text: str, other: str
+    ) -> None:
+        index = self.made(kind, tmp_path / "1", [Entry(1, other), Entry(2, text), Entry(3, "nothing of the kind")])
+        assert found(index, question)[0] == 2
+
+    def test_several_indexes_rank_as_one_with_all_of_their_passages(
+        self, kind: type[KeywordIndex], tmp_path: Path
+    ) -> None:
+        chance = random.Random(5)
+        # One with short passages on few subjects, one with long ones on all: lengths and rarities differ.
+        short = [
+            Entry(number, " ".join(chance.choices(WORDS[:6], k=chance.randint(2, 8))), context="lease rent")
+            for number in range(300)
+        ]
+        long = [
+            Entry(number, " ".join(chance.choices(WORDS, k=chance.randint(30, 90))), context=chance.choice(WORDS))
+            for number in range(300, 400)
+        ]
+        parts = [self.made(kind, tmp_path / "1", short), self.made(kind, tmp_path / "2", long)]
+        merged = self.made(kind, tmp_path / "3", short + long)
+        everything = frozenset(range(400))
+        for question in ("lease", "sample", "the tenant's blood, an invoice and rent", "deposit " * 3, "nowhere"):
+            languages = frozenset(language for part in parts for language in part.languages())
+            pool = pooled(part.statistics(question, languages=languages) for part in parts)
+            scores = {
+                hit.chunk_id: hit.score
+                for part in parts
+                for hit in part.scores(question, ids=everything & part.ids(), pool=pool)
+            }
+            wanted = {hit.chunk_id: hit.score for hit in merged.search(question, limit=400, allowed=Everything())}
+            assert scores == pytest.approx(wanted, rel=1e-3)
+            # What a search gives with the pool's rarities is near enough to choose from.
+            for part in parts:
+                near = part.search(question, limit=400, allowed=Everything(), pool=pool)
+                assert {hit.chunk_id for hit in near} == {number for number in scores if number in part.ids()}
+
+    def test_statistics_of_one_index_alone_change_no_score(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
+        index = self.made(kind, tmp_path / "1", passages(200))
+        question = "lease and blood of 12 patients"
+        alone = index.search(question, limit=200, allowed=Everything())
+        pool = index.statistics(question, languages=index.languages())
+        assert [hit.chunk_id for hit in alone] == [
+            hit.chunk_id for hit in index.search(question, limit=200, allowed=Everything(), pool=pool)
+        ]
+        exact = index.scores(question, ids=frozenset({1, 5, 60}), pool=pool)
+        assert {hit.chunk_id: hit.score for hit in exact} == pytest.approx(
+            {hit.chunk_id: hit.score for hit in alone if hit.chunk_id in {1, 5, 60}}, rel=1e-3
+        )
+        assert index.scores(question, ids=frozenset(), pool=pool) == []
 
     def test_title_and_headings_count_less_than_the_text(self, kind: type[KeywordIndex], tmp_path: Path) -> None:
         entries = [Entry(1, "rent is due monthly", context="lease"), Entry(2, "lease is due monthly", context="rent")]

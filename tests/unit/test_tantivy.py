@@ -11,8 +11,8 @@ import pytest
 
 from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry
-from rag.backends.keywords.tantivy import KIND, SEAL, WEIGHTS, TantivyIndex
-from rag.backends.keywords.words import ANALYZERS, STEMMED, clean
+from rag.backends.keywords.tantivy import KIND, SEAL, TantivyIndex
+from rag.backends.keywords.words import clean, pieces, telling, treated_as, words
 from rag.domain.types import Everything
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,32 +24,58 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
     index.change(add=[Entry(number, text) for number, text in enumerate(texts)], remove=[])
     index.refresh()
     holding = [text for text in texts if "zebra" in text]
-    mean = sum(len(text.split()) for text in texts) / len(texts)
+    mean = 1 + sum(len(text.split()) for text in texts) / len(texts)  # a passage's language is a word of it
     idf = math.log(1 + (len(texts) - len(holding) + 0.5) / (len(holding) + 0.5))
 
     def bm25(text: str) -> float:
-        times, length = text.split().count("zebra"), len(text.split())
+        times, length = text.split().count("zebra"), 1 + len(text.split())
         return idf * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * length / mean))
 
     hits = index.search("zebra", limit=9, allowed=Everything())
-    wanted = {number: bm25(text) * (1 + WEIGHTS.plain) for number, text in enumerate(texts) if text in holding}
+    wanted = {number: bm25(text) for number, text in enumerate(texts) if text in holding}
     assert {hit.chunk_id: hit.score for hit in hits} == pytest.approx(wanted, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "language", "expected"),
     [
-        ("Terminated; terminating TERMINATION", ["termin", "termin", "termin"]),
-        ("12-345/A", ["12", "345", "a"]),
-        ("5mg", ["5", "mg"]),
-        ("Straße", ["strass"]),
-        ("契約は1年", ["契", "約", "は", "1", "年"]),
-        ("हिन्दी", ["हिन्दी"]),
-        ("x" * 300, []),
+        ("Terminated; terminating TERMINATION", "en", ["termin", "termin", "termin"]),
+        ("12-345/A", "", ["12", "345", "a"]),
+        ("5mg", "en", ["5", "mg"]),
+        ("Straße, Häuser", "de", ["strass", "haus"]),
+        ("договоры договоров", "ru", ["договор", "договор"]),
+        ("Ёлка ёлка", "xx", ["елка", "елка"]),
+        ("契約は1年", "ja", ["契約", "約は", "1", "年"]),
+        ("계약서에 서명", "ko", ["계약", "약서", "서에", "서명"]),
+        ("เป็นมา", "th", ["เป็น", "นมา"]),
+        ("हिन्दी", "hi", ["हिन्दी"]),
+        ("x" * 300, "en", []),
     ],
 )
-def test_text_becomes_words(text: str, words: list[str]) -> None:
-    assert ANALYZERS[STEMMED].analyze(clean(text)) == words
+def test_text_becomes_words(text: str, language: str, expected: list[str]) -> None:
+    assert words(clean(text), treated_as(language)) == expected
+
+
+def test_words_have_pieces_in_all_languages_but_english() -> None:
+    assert pieces(["frist", "ende", "2024", "12345"], "de") == ["fris", "rist"]
+    assert pieces(["ngôn", "ngữ", "nào"], "vi") == ["ngôn_ngữ", "ngữ_nào"]
+    assert pieces(["leases"], "en") == []
+
+
+@pytest.mark.parametrize(
+    ("question", "languages", "left"),
+    [
+        ("What is the notice period?", "en", "notice period"),
+        ("Wie lang ist die Kündigungsfrist?", "de", "lang kündigungsfrist"),
+        ("Wie lang ist die Kündigungsfrist?", "de en", "lang kündigungsfrist"),
+        ("What did he die of?", "de en", "he die"),
+        ("to be or not to be", "en", "not"),
+        ("the", "en", "the"),
+        ("ποια είναι η προθεσμία", "el", "ποια είναι η προθεσμία"),
+    ],
+)
+def test_a_question_loses_the_stop_words_of_its_own_language_only(question: str, languages: str, left: str) -> None:
+    assert telling(question, languages.split()) == left
 
 
 FULL_DISK = """

@@ -1,8 +1,9 @@
 """BM25 over one collection with tantivy.
 
-Scores are tantivy's BM25 (k1 = 1.2, b = 0.75, with Lucene's idf) summed over three fields: `text` (English stems),
-`plain` (words as they stand, so that names, identifiers and other languages match) and `context` (title and headings,
-worth less). Removed chunks count in the word statistics, and their words stay on disk, until their segment is merged.
+Scores are tantivy's BM25 (k1 = 1.2, b = 0.75, with Lucene's idf) summed over four fields: `text` (words without their
+endings, by the rules of the passage's language), `context` (title and headings, worth less), `pieces` (parts of words, in
+all languages but English) and `whole` (identifiers, by their rarity alone). Removed chunks count in the word statistics, and
+their words stay on disk, until their segment is merged.
 
 Why a seal: tantivy sums every segment file but not its own meta.json. After each change the sums of its two JSON files
 are written beside them. While a writer is at work, or after one was killed, the seal says "writing" and only the
@@ -17,6 +18,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import struct
 import time
@@ -24,23 +26,38 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import tantivy
-from tantivy import Occur, Query
+from tantivy import Occur, Query, TextAnalyzerBuilder, Tokenizer
 
 from rag.backends import files
 from rag.backends.errors import Damaged
+from rag.backends.keywords.asking import (
+    CONTEXT,
+    MARK,
+    PIECES,
+    TEXT,
+    WHOLE,
+    Asked,
+    asked,
+    query_for,
+    query_of_lengths,
+    query_of_quotations,
+)
 from rag.backends.keywords.base import Entry, KeywordIndex
-from rag.backends.keywords.words import ANALYZERS, PLAIN, STEMMED, Weights, clean, query_for
+from rag.backends.keywords.words import clean, pieces, treated_as, words
 from rag.domain.errors import Retryable
+from rag.domain.identifiers import identifiers
+from rag.domain.pooling import Statistics, Term, saturation
 from rag.domain.types import Allowed, Everything, Except, Hit, Only, allowed_ids
 
-KIND = "tantivy/2"  # raise the number when fields, word rules or the context change: older folders are then rebuilt
+KIND = "tantivy/3"  # raise the number when fields, word rules or the context change: older folders are then rebuilt
 SEAL = "footnote.json"
 LOCK = ".footnote.lock"
-WEIGHTS = Weights()
 
+_GIVEN = "footnote_given"  # the words are made here, not by tantivy
+_FIELD = re.compile(r"field=(\d+)")
 _HEAP = 15_000_000  # bytes; the least that tantivy takes for a writing thread
 _FILTER_IDS = 1_000  # up to here a filter inside the index is quicker than fetching more and dropping
 _OVERFETCH = (1_000, 5_000)
@@ -75,8 +92,7 @@ class TantivyIndex(KeywordIndex):
         with _damage("the index cannot be read"):
             index = tantivy.Index.open(str(folder))
             index.config_reader(reload_policy="manual")
-            for name, analyzer in ANALYZERS.items():
-                index.register_tokenizer(name, analyzer)
+            index.register_tokenizer(_GIVEN, TextAnalyzerBuilder(Tokenizer.whitespace()).build())
         opened = cls(folder, index)
         opened.refresh()
         return opened
@@ -95,10 +111,15 @@ class TantivyIndex(KeywordIndex):
             writer.wait_merging_threads()
             _seal(self._folder)
 
-    def search(self, question: str, *, limit: int, allowed: Allowed) -> list[Hit]:
-        query = query_for(question, self._index.schema, WEIGHTS)
+    def search(self, question: str, *, limit: int, allowed: Allowed, pool: Statistics | None = None) -> list[Hit]:
         searcher = self._searcher
-        if query is None or limit <= 0 or not searcher.num_docs:
+        if limit <= 0 or not searcher.num_docs:
+            return []
+        with _damage("the index cannot be searched"):
+            wanted = asked(question, self.languages() if pool is None else pool.languages)
+            own = self._rarities(searcher, wanted) if pool is None else self._statistics(searcher, wanted)
+            query = query_for(wanted, self._index.schema, own=own, pool=pool or own)
+        if query is None:
             return []
         if isinstance(allowed, Everything):
             return _best(searcher, query, limit)
@@ -109,6 +130,37 @@ class TantivyIndex(KeywordIndex):
             if hits is not None:
                 return hits
         return _best(searcher, self._inside(query, allowed), limit)
+
+    def scores(self, question: str, *, ids: frozenset[int], pool: Statistics) -> list[Hit]:
+        searcher = self._searcher
+        with _damage("the index cannot be searched"):
+            wanted = asked(question, pool.languages)
+            own = self._statistics(searcher, wanted)
+            query = query_for(wanted, self._index.schema, own=own, pool=pool)
+            if query is None or not ids:
+                return []
+            lengths = query_of_lengths(wanted, self._index.schema, own=own, pool=pool)
+            found = searcher.search(self._inside(query, Only(ids)), limit=len(ids), count=False).hits
+            numbers = searcher.fast_field_values("chunk", [address for _, address in found]) if found else []
+            corrected = [score + self._lengthened(lengths, searcher, address, pool) for score, address in found]
+        hits = (Hit(int(number), round(score, _DECIMALS)) for number, score in zip(numbers, corrected, strict=True))
+        return sorted(hits, key=_order)
+
+    def statistics(self, question: str, *, languages: frozenset[str]) -> Statistics:
+        with _damage("the index cannot be searched"):
+            return self._statistics(self._searcher, asked(question, languages))
+
+    def languages(self) -> frozenset[str]:
+        with _damage("the index cannot be searched"):
+            return frozenset(term.removeprefix(MARK) for term, _ in self._searcher.terms_with_prefix(TEXT, MARK))
+
+    def quoting(self, question: str, *, allowed: Allowed) -> frozenset[int]:
+        searcher = self._searcher
+        query = query_of_quotations(question, self._index.schema, self.languages())
+        if query is None or not searcher.num_docs:
+            return frozenset()
+        _, numbers = _fetch(searcher, query, int(searcher.num_docs))
+        return frozenset(allowed_ids(allowed, numbers))
 
     def refresh(self) -> None:
         with _damage("the index cannot be read"):
@@ -125,6 +177,36 @@ class TantivyIndex(KeywordIndex):
 
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
+
+    def _rarities(self, searcher: Any, wanted: Asked) -> Statistics:
+        """Enough of the statistics for a search of this index alone."""
+        return Statistics(int(searcher.num_docs), {}, _holding(searcher, wanted))
+
+    def _statistics(self, searcher: Any, wanted: Asked) -> Statistics:
+        languages = self.languages()
+        schema = self._index.schema
+        marks = [(TEXT, MARK + language) for language in languages] + [(CONTEXT, MARK)]
+        marked = Query.boolean_query([(Occur.Should, Query.term_query(schema, *mark)) for mark in marks])
+        found = searcher.search(marked, limit=1, count=False).hits
+        if not found:
+            return Statistics(0, {}, {})
+        # tantivy tells its totals only in explaining a score.
+        explained = list(_explained(marked, searcher, found[0][1]))
+        passages = explained[0].passages
+        lengths = {self._field(term): term.mean * passages for term in explained}
+        return Statistics(passages, lengths, _holding(searcher, wanted), languages)
+
+    def _lengthened(self, lengths: Any, searcher: Any, address: Any, pool: Statistics) -> float:
+        """What a score gains when a passage's length is measured by the mean of `pool`."""
+        return sum(
+            term.score
+            * (saturation(term.times, term.length, pool.mean_length(self._field(term))) / term.saturation - 1)
+            for term in _explained(lengths, searcher, address)
+        )
+
+    @staticmethod
+    def _field(term: "_Explained") -> str:
+        return _FIELDS[term.field]
 
     def _inside(self, query: Any, allowed: Only | Except) -> Any:
         members = Query.term_set_query(self._index.schema, "number", [str(number) for number in allowed.ids])
@@ -191,25 +273,69 @@ def _abandon(writer: Any) -> None:
         logger.debug("the index writer had stopped already: %s", error)
 
 
+_FIELDS = ("number", "chunk", TEXT, CONTEXT, PIECES, WHOLE)  # in the schema's order, by which tantivy names them
+
+
 def _schema() -> Any:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("number", tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("chunk", fast=True)
-    builder.add_text_field("text", tokenizer_name=STEMMED)
-    builder.add_text_field("plain", tokenizer_name=PLAIN, index_option="freq")
-    builder.add_text_field("context", tokenizer_name=STEMMED, index_option="freq")
+    builder.add_text_field(TEXT, tokenizer_name=_GIVEN)
+    builder.add_text_field(CONTEXT, tokenizer_name=_GIVEN)
+    builder.add_text_field(PIECES, tokenizer_name=_GIVEN, index_option="freq")
+    builder.add_text_field(WHOLE, tokenizer_name=_GIVEN, index_option="basic")
     return builder.build()
 
 
 def _document(entry: Entry) -> Any:
+    language = treated_as(entry.language)
+    text, context = clean(entry.text), clean(entry.context)
+    stems, named = words(text, language), words(context, language)
     document = tantivy.Document()
     document.add_text("number", str(entry.chunk_id))
     document.add_unsigned("chunk", entry.chunk_id)
-    text = clean(entry.text)
-    document.add_text("text", text)
-    document.add_text("plain", text)
-    document.add_text("context", clean(entry.context))
+    document.add_text(TEXT, " ".join([MARK + language, *stems]))
+    document.add_text(CONTEXT, " ".join([MARK, *named]))
+    document.add_text(PIECES, " ".join(pieces(stems, language)))
+    document.add_text(WHOLE, " ".join(identifiers(f"{context}\n{text}")))
     return document
+
+
+def _holding(searcher: Any, wanted: Asked) -> dict[Term, int]:
+    return {term: count for term in wanted.terms if (count := int(searcher.doc_freq(*term)))}
+
+
+class _Explained(NamedTuple):
+    """A term's part in a passage's score: the number of its field, how often it stands there in how many words, where fields
+    have `mean`, among how many passages, and BM25's saturation from it."""
+
+    field: int
+    score: float
+    times: float
+    length: float
+    mean: float
+    saturation: float
+    passages: int
+
+
+def _explained(query: Any, searcher: Any, address: Any) -> Iterator[_Explained]:
+    """The terms of `query`, which holds nothing but terms with and without boosts, that the passage at `address` holds."""
+    for node in json.loads(query.explain(searcher, address).to_json())["details"]:
+        boosted = node["description"].startswith("Boost")
+        term = node["details"][0] if boosted else node
+        if "context" not in term:  # a part that scores nothing
+            continue
+        _, rarity, saturated = term["details"]
+        times, _, _, length, mean = (detail["value"] for detail in saturated["details"])
+        yield _Explained(
+            field=int(_FIELD.search(term["context"][0]).group(1)),  # type: ignore[union-attr]
+            score=node["value"],
+            times=times,
+            length=length,
+            mean=mean,
+            saturation=saturated["value"],
+            passages=int(rarity["details"][1]["value"]),
+        )
 
 
 def _best(searcher: Any, query: Any, limit: int) -> list[Hit]:
