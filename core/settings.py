@@ -310,6 +310,8 @@ RAG = {
     "KEYWORD_INDEX": "rag.backends.keywords.tantivy.TantivyIndex",
     "PASSAGE_EMBEDDER": "rag.backends.embedders.passages.PassageEmbedder",
     "QUESTION_EMBEDDER": "rag.backends.embedders.openvino.OpenVinoEmbedder",
+    "RERANKER": "rag.backends.rerankers.cross_encoder.CrossEncoderReranker",
+    "RERANKER_FOLDER": env_str("FOOTNOTE_RERANKER"),
 }
 # Seconds between signs of life on an idle answer stream; proxies close silent connections, often after 60.
 STREAM_HEARTBEAT = 15.0

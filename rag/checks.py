@@ -6,6 +6,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, register
 
 from rag.config import rag_config
+from rag.domain.errors import Permanent
 
 
 @register()
@@ -14,11 +15,23 @@ def slots(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     config = rag_config()
     errors: list[CheckMessage] = []
     vectors = [path for _, path in config.vector_indexes]
-    for path in (*vectors, config.keyword_index, config.passage_embedder, config.question_embedder):
+    for path in (*vectors, config.keyword_index, config.passage_embedder, config.question_embedder, config.reranker):
         module = path.rpartition(".")[0]
         if find_spec(module) is None:
             errors.append(Error(f"{path} cannot be found.", id="footnote.E010"))
     return errors
+
+
+@register()
+def reranking_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The folder that FOOTNOTE_RERANKER names, if any, holds a model that can be used; otherwise every search would fail."""
+    from rag.slots import reranker
+
+    try:
+        reranker()
+    except Permanent as error:
+        return [Error(f"FOOTNOTE_RERANKER: {error.message}", id="footnote.E012")]
+    return []
 
 
 @register()

@@ -36,6 +36,8 @@ class RagConfig:
     keyword_index: str
     passage_embedder: str
     question_embedder: str
+    reranker: str
+    reranker_folder: str  # "": none
 
     @property
     def index_folder(self) -> Path:

@@ -145,6 +145,10 @@ class CsvForm(forms.Form):
     file = forms.FileField(label=_("CSV file"))
 
 
+class QuestionsForm(forms.Form):
+    file = forms.FileField(label=_("CSV or JSON-lines file"))
+
+
 class FolderForm(forms.Form):
     """A folder of the server, named from the one below which folders may be watched."""
 

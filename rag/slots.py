@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from rag.backends.embedders.base import Embedder, Identity
 from rag.backends.embedders.tokens import TokenCounter
 from rag.backends.keywords.base import KeywordIndex
+from rag.backends.rerankers.base import Reranker
 from rag.backends.sandbox import Sandbox
 from rag.backends.vectors.base import VectorIndex
 from rag.config import rag_config
@@ -190,6 +191,16 @@ def token_counter() -> TokenCounter:
     Passages keep their bounds when another model takes its place: only so can the two be compared, and a switch be undone.
     """
     return TokenCounter(rag_config().embedder_folder)
+
+
+@_once
+def reranker() -> Reranker | None:
+    """The model that FOOTNOTE_RERANKER names, None where it names none; its weights are loaded when it first judges."""
+    config = rag_config()
+    if not config.reranker_folder:
+        return None
+    made: Reranker = import_string(config.reranker)(folder=config.reranker_folder, threads=config.embed_threads)
+    return made
 
 
 @_once

@@ -65,3 +65,26 @@ def change(folder: Path, name: str, **values: Any) -> None:
     settings = json.loads(file.read_text()) if file.is_file() else {}
     settings |= values
     file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+
+
+def cross_encoder(folder: Path, *, reads: int = 128, seed: int = 0) -> Path:
+    """A cross-encoder of two layers and 32 dimensions with random weights, one score for a pair, in the new folder `folder`."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=reads,
+        initializer_range=0.5,
+        num_labels=1,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=reads).save_pretrained(folder)
+    return folder

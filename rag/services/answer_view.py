@@ -19,7 +19,7 @@ from rag.domain.events import Checked
 from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, locate
 from rag.domain.types import Message, Role, Source
-from rag.models import Answer, AnswerSource, Conversation, Page, Sentence
+from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import answer_standing, document_view, validity
 from rag.services.validity import Standing, Tag
@@ -94,6 +94,7 @@ class AnswerView:
     took_seconds: float | None
     created: datetime
     feedback: str = ""  # "up", "down" or nothing
+    kept: bool = False  # its asker lets collections learn from it
     partial: str = ""  # text saved so far of an answer that broke off
     timings: Mapping[str, float] = field(default_factory=dict)
     filters: Sequence[str] = ()  # "client = Meyer"
@@ -182,6 +183,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
     feedback = {answer.pk: answer.feedback for answer in answers if hasattr(answer, "feedback")}
+    kept = set(KeptQuestion.objects.filter(answer__in=answers).values_list("answer_id", flat=True))
     views = []
     for answer in answers:
         own = [source for source in sources if source.answer_id == answer.pk]
@@ -190,7 +192,9 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
         view = _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
         view = _with_standing(view, answer, own, standings)
         note, url = unread[answer.conversation_id]
-        views.append(replace(view, filters=filters.get(answer.pk, ()), unread=note, unread_url=url))
+        views.append(
+            replace(view, filters=filters.get(answer.pk, ()), unread=note, unread_url=url, kept=answer.pk in kept)
+        )
     return views
 
 

@@ -4,7 +4,8 @@ from django.db import transaction
 
 from core import audit
 from core.models import User
-from rag.models import Answer, Conversation, Feedback
+from rag.models import Answer, Conversation, Feedback, KeptQuestion
+from rag.models.ranking import QuestionOrigin
 
 
 def rename(conversation: Conversation, *, title: str) -> None:
@@ -22,6 +23,8 @@ def delete(actor: User, conversation: Conversation) -> None:
 
 def rate(answer: Answer, *, helpful: bool) -> None:
     """Keeps what the reader thought of an answer; the same thumb again takes it back."""
+    # What was kept because the answer was good goes when it is not called good any more.
+    KeptQuestion.objects.filter(answer=answer, origin=QuestionOrigin.THUMBS_UP).delete()
     given = Feedback.objects.filter(answer=answer).first()
     if given is not None and given.helpful == helpful:
         given.delete()

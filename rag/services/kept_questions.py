@@ -4,18 +4,19 @@ Whoever manages the collection sees them. Those from answers come by their asker
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
 from core import audit
 from core.models import Role, User
-from rag.access import scope_for
+from rag.access import principal_of, scope_for
 from rag.domain.errors import Permanent
+from rag.domain.learning import Figures
 from rag.domain.places import Place, Stretch
 from rag.domain.quoted import Pages, letters, overlap
 from rag.domain.types import Scope
@@ -141,6 +142,38 @@ class _Known:
         self._places[question.pk].add(place)
         JudgedPlace.objects.create(question=question, document_id=document, quote=row.quote)
         taken.places += 1
+
+
+def of(collection: Collection) -> QuerySet[KeptQuestion]:
+    """The collection's kept questions, the newest first. The caller has checked that whoever asks manages it."""
+    return KeptQuestion.objects.filter(collection=collection)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceView:
+    """One place of a question, as it is shown: the document, and the words in it or ""."""
+
+    document: Document
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionView:
+    """A kept question, the places of it that the reader may see, and its figures where it was measured."""
+
+    question: KeptQuestion
+    places: Sequence[PlaceView]
+    figures: Figures | None
+
+
+def rows(reader: User, questions: Sequence[KeptQuestion], figures: Mapping[int, Figures]) -> list[QuestionView]:
+    """The questions as they are listed."""
+    readable = Document.objects.usable_by(principal_of(reader), role=Role.READER)
+    places: defaultdict[int, list[PlaceView]] = defaultdict(list)
+    found = JudgedPlace.objects.filter(question__in=[each.pk for each in questions], document__in=readable)
+    for place in found.select_related("document").order_by("id"):
+        places[place.question_id].append(PlaceView(place.document, place.quote))
+    return [QuestionView(each, places[each.pk], figures.get(each.pk)) for each in questions]
 
 
 @transaction.atomic

@@ -13,8 +13,8 @@ from core import audit
 from core.models import User
 from rag.access import Need, may, scope_for
 from rag.domain.errors import Permanent
-from rag.domain.learning import FEATURES, FEWEST, Figures, Lesson, features, learn
-from rag.domain.ranking import Found, prior
+from rag.domain.learning import FEATURES, FEWEST, Figures, Lesson, features, helps, learn
+from rag.domain.ranking import Found
 from rag.domain.types import Scope
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind, RankerState
@@ -22,21 +22,28 @@ from rag.services import kept_questions, retrieve
 from rag.services.indexing import current_digest
 from rag.services.kept_questions import Judged
 from rag.services.leases import Lease, LeaseLost, free
+from rag.services.reranking import rerank
+from rag.slots import reranker
 
 ATTEMPTS_MOST = 3
 MEASURED_MOST = 500  # questions, the newest: more teach nothing more and take minutes
 
 
-def ask_to_learn(actor: User, collection: Collection) -> Ranker:
-    """Has a worker measure what the collection's questions teach; one measuring at a time."""
+def ask_to_learn(actor: User, collection: Collection, kind: RankerKind = RankerKind.WEIGHTS) -> Ranker:
+    """Has a worker measure what the collection's questions teach, or what the reranking model makes of them; one of each at a time.
+
+    Raises Permanent when no reranking model is configured.
+    """
     from rag import tasks
 
+    if kind == RankerKind.RERANKER and reranker() is None:
+        raise Permanent(_("No reranking model is configured."))
     with transaction.atomic():
         try:
             with transaction.atomic():
-                ranker = Ranker.objects.create(collection=collection, kind=RankerKind.WEIGHTS, asked_by=actor)
+                ranker = Ranker.objects.create(collection=collection, kind=kind, asked_by=actor)
         except IntegrityError:  # it is being measured already
-            return Ranker.objects.get(collection=collection, kind=RankerKind.WEIGHTS, state=RankerState.WAITING)
+            return Ranker.objects.get(collection=collection, kind=kind, state=RankerState.WAITING)
         audit.record("ranking.asked", actor=actor, subject=collection, ranker=ranker.pk)
         tasks.send(tasks.learn, ranker.pk)
     return ranker
@@ -77,10 +84,15 @@ def _measured(ranker: Ranker) -> dict[str, object]:
         raise Permanent(_("Whoever asked for this no longer manages the collection."))
     scope = scope_for(actor, asked=[collection.pk])
     questions = kept_questions.judged(collection.pk, scope)[-MEASURED_MOST:]
+    if ranker.kind == RankerKind.RERANKER:
+        return _with_reranker(questions, scope)
+    return _with_weights(questions, scope)
+
+
+def _with_weights(questions: Sequence[Judged], scope: Scope) -> dict[str, object]:
+    """What the questions teach. The order before is the one as shipped, whatever is switched on."""
     lessons = [lesson_of(question, scope) for question in questions]
-    taught = sum(bool(lesson.answers) for lesson in lessons)
-    if taught < FEWEST:
-        raise Permanent(too_few(taught))
+    _require([lesson.answers for lesson in lessons])
     learned = learn(lessons)
     return {
         "state": RankerState.PROPOSED if learned.helps else RankerState.REJECTED,
@@ -89,6 +101,37 @@ def _measured(ranker: Ranker) -> dict[str, object]:
         "figures": as_rows(questions, learned.figures),
         "message": "" if learned.helps else _("These questions teach nothing that ranks others better."),
     }
+
+
+def _with_reranker(questions: Sequence[Judged], scope: Scope) -> dict[str, object]:
+    """What the reranking model makes of the questions. The order before is the one that serves without it."""
+    model = reranker()
+    if model is None:
+        raise Permanent(_("No reranking model is configured."))
+    figures = []
+    answers = []
+    for question in questions:
+        found = retrieve.candidates(question.text, scope)
+        every = np.ones(len(found.found.ids), dtype=np.bool_)
+        after = rerank(question.text, found.found, found.learned, every, scope)
+        answers.append(answers_of(question, found.found))
+        lesson = Lesson(np.zeros((len(every), 0)), found.learned, answers[-1], len(question.places))
+        figures.append(Figures.of(lesson, found.learned, after))
+    _require(answers)
+    gained = helps(figures)
+    return {
+        "state": RankerState.PROPOSED if gained else RankerState.REJECTED,
+        "basis": model.digest,
+        "figures": as_rows(questions, figures),
+        "message": "" if gained else _("The model ranks these questions no better."),
+    }
+
+
+def _require(answers: Sequence[tuple[tuple[int, ...], ...]]) -> None:
+    """Raises Permanent where too few of the questions have a right passage among their candidates."""
+    taught = sum(bool(each) for each in answers)
+    if taught < FEWEST:
+        raise Permanent(too_few(taught))
 
 
 def too_few(count: int) -> str:
@@ -110,7 +153,7 @@ def lesson_of(question: Judged, scope: Scope) -> Lesson:
     found = retrieve.candidates(question.text, scope)
     return Lesson(
         features=features(found.found, found.named, found.lengths),
-        prior=prior(found.found, found.named),
+        prior=found.shipped,
         answers=answers_of(question, found.found),
         places=len(question.places),
     )

@@ -19,7 +19,7 @@ from rag.config import rag_config
 from rag.domain import boxes
 from rag.domain.places import Stretch
 from rag.domain.types import Reading
-from rag.models import Extraction, Page, Revision
+from rag.models import Answer, Extraction, Page, Revision
 from rag.slots import sandbox
 
 PDF = "application/pdf"
@@ -140,10 +140,14 @@ def picture(revision: Revision, *, page: int) -> bytes | None:
     return image
 
 
-def back_url(reader: User, answer_id: str) -> str:
-    """Where the answer is from which the reader came, if it is theirs."""
+def answer_of(reader: User, answer_id: str) -> Answer | None:
+    """The answer from which the reader came, if it is theirs."""
     try:
-        answer = answer_for(reader, UUID(answer_id))
+        return answer_for(reader, UUID(answer_id))
     except (ValueError, Http404):
-        return ""
+        return None
+
+
+def back_url(answer: Answer) -> str:
+    """Where that answer is."""
     return f"{reverse('conversation', args=[answer.conversation_id])}#answer-{answer.pk}"

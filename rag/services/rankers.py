@@ -17,6 +17,7 @@ from rag.domain.learning import FEATURES, Weights
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind, RankerState
 from rag.services.indexing import current_digest
+from rag.slots import reranker
 
 
 def weights_of(collections: Iterable[UUID]) -> Mapping[UUID, Weights]:
@@ -25,6 +26,17 @@ def weights_of(collections: Iterable[UUID]) -> Mapping[UUID, Weights]:
         collection_id__in=list(collections), kind=RankerKind.WEIGHTS, state=RankerState.ON, basis=current_digest()
     ).values_list("collection_id", "values")
     return {collection: found for collection, values in rows if (found := as_weights(values)) is not None}
+
+
+def reranked(collections: Iterable[UUID]) -> frozenset[UUID]:
+    """Those of the collections for which the configured reranking model is on."""
+    model = reranker()
+    if model is None:
+        return frozenset()
+    rows = Ranker.objects.filter(
+        collection_id__in=list(collections), kind=RankerKind.RERANKER, state=RankerState.ON, basis=model.digest
+    )
+    return frozenset(rows.values_list("collection_id", flat=True))
 
 
 def as_weights(values: Mapping[str, float]) -> Weights | None:
@@ -36,6 +48,9 @@ def as_weights(values: Mapping[str, float]) -> Weights | None:
 
 def serves(ranker: Ranker) -> bool:
     """Whether a ranker can serve as this installation is now, switched on or not."""
+    if ranker.kind == RankerKind.RERANKER:
+        model = reranker()
+        return model is not None and ranker.basis == model.digest
     return ranker.basis == current_digest() and as_weights(ranker.values) is not None
 
 
@@ -56,13 +71,19 @@ def switch_on(actor: User, ranker: Ranker) -> None:
 
 @transaction.atomic
 def switch_off(actor: User, ranker: Ranker) -> None:
-    """Ranks the collection as shipped again; a proposal that was never on is turned down."""
+    """Ranks the collection as shipped again."""
     Collection.objects.select_for_update().get(pk=ranker.collection_id)
     ranker.refresh_from_db()
     if ranker.state == RankerState.ON:
         _switch(actor, ranker, RankerState.OFF)
         audit.record("ranking.switched_off", actor=actor, subject=ranker.collection, ranker=ranker.pk)
-    elif ranker.state == RankerState.PROPOSED:
+
+
+@transaction.atomic
+def turn_down(actor: User, ranker: Ranker) -> None:
+    """Leaves a proposal aside."""
+    ranker.refresh_from_db()
+    if ranker.state == RankerState.PROPOSED:
         _switch(actor, ranker, RankerState.REJECTED)
         audit.record("ranking.turned_down", actor=actor, subject=ranker.collection, ranker=ranker.pk)
 

@@ -23,7 +23,8 @@ from rag.models import Page as StoredPage
 from rag.services.asking import Asking, asking, by_words
 from rag.services.indexing import Reader, reader
 from rag.services.naming import names_of
-from rag.services.rankers import weights_of
+from rag.services.rankers import reranked, weights_of
+from rag.services.reranking import rerank
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
@@ -38,6 +39,7 @@ class Stage(StrEnum):
     FUSED = "fused"  # both
     NAMED = "named"  # and the documents that the question names
     LEARNED = "learned"  # and what a collection's own questions taught, where that is switched on
+    RERANKED = "reranked"  # and as a reranking model judges the best, where that is switched on
 
 
 Orders = dict[Stage, list[int]]
@@ -96,11 +98,13 @@ def _find(
         with _timed(timings, "names"):
             named = _named(pools, asked, found, scope)
         shipped = prior(found, named)
-        scores = _learned(shipped, pools, found, named, scope)
+        learned = _learned(shipped, pools, found, named, scope)
+    with _timed(timings, "rerank"):
+        scores = _reranked(asked.standalone, learned, pools, found, scope)
     if orders is not None:
         orders |= {Stage.MEANING: _listed(found, "dense"), Stage.WORDS: _listed(found, "keyword")}
         orders |= {Stage.FUSED: _ordered(found, prior(found)), Stage.NAMED: _ordered(found, shipped)}
-        orders |= {Stage.LEARNED: _ordered(found, scores)}
+        orders |= {Stage.LEARNED: _ordered(found, learned), Stage.RERANKED: _ordered(found, scores)}
     with _timed(timings, "read"):
         ranked = [_Ranked(found, index, float(scores[index])) for index in best_first(found, scores)]
         return _hydrate(ranked, scope, limit)
@@ -108,11 +112,14 @@ def _find(
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What a search chooses from, before it is ranked; `lengths` are the passages', in characters, in the order of `found`."""
+    """What a search chooses from, in the order of `found`: the passages' `lengths`, in characters, and their scores as `shipped`
+    and as `learned`, which is the same where nothing learned is switched on."""
 
     found: Found
     named: Named | None
     lengths: Numbers
+    shipped: Numbers
+    learned: Numbers
 
 
 def candidates(question: str, scope: Scope) -> Candidates:
@@ -124,7 +131,9 @@ def candidates(question: str, scope: Scope) -> Candidates:
     }
     pools = [_asked(reader(collection, asked.model), asked, allowed, {}) for collection, allowed in within.items()]
     found = _gathered(pools, asked)
-    return Candidates(found, _named(pools, asked, found, scope), _lengths(found, scope))
+    named = _named(pools, asked, found, scope)
+    shipped = prior(found, named)
+    return Candidates(found, named, _lengths(found, scope), shipped, _learned(shipped, pools, found, named, scope))
 
 
 def _lengths(found: Found, scope: Scope) -> Numbers:
@@ -146,6 +155,16 @@ def _learned(scores: Numbers, pools: list["_Pool"], found: Found, named: Named |
         if taught is not None and own.any():
             alone = part(found, named, own)
             scores = rearranged(scores, own, taught.scores(prior(*alone), features(*alone, lengths[own])))
+    return scores
+
+
+def _reranked(question: str, scores: Numbers, pools: list["_Pool"], found: Found, scope: Scope) -> Numbers:
+    """The scores with the best candidates of those collections as the reranking model judges them that have it switched on."""
+    collections = reranked(pool.index.collection_id for pool in pools)
+    for pool in pools:
+        if pool.index.collection_id in collections:
+            own = np.isin(found.ids, list(pool.of(found.ids.tolist())))
+            scores = rerank(question, found, scores, own, scope)
     return scores
 
 

@@ -10,7 +10,7 @@ from core.http import SignedIn
 from rag.access import revision_for
 from rag.domain.errors import RagError
 from rag.domain.places import parse_stretch
-from rag.services import page_view
+from rag.services import kept_answers, page_view
 
 
 @require_GET
@@ -21,7 +21,10 @@ def page(request: SignedIn, document_id: UUID, number: int, page: int) -> HttpRe
     context = page_view.page(revision, page=page, stretch=stretch, passage=request.GET.get("passage", ""))
     if context is None:
         raise Http404("There is nothing here.")
-    context["back_url"] = page_view.back_url(request.user, request.GET.get("answer", ""))
+    answer = page_view.answer_of(request.user, request.GET.get("answer", ""))
+    if answer is not None:
+        context["back_url"] = page_view.back_url(answer)
+        context["consent"] = kept_answers.offer(answer, revision, request.GET.get("passage", "")) if stretch else None
     return render(request, "rag/viewer.html", context)
 
 

@@ -16,7 +16,18 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from core.models import Membership, Role, Team, User
 from core.registry import registry
-from rag.models import Answer, Batch, Collection, CollectionField, Conversation, Document, Grant, Upload
+from rag.models import (
+    Answer,
+    Batch,
+    Collection,
+    CollectionField,
+    Conversation,
+    Document,
+    Grant,
+    KeptQuestion,
+    Ranker,
+    Upload,
+)
 from rag.models.conversation import AnswerState
 from rag.services import uploads
 from rag.services.uploads import Announced
@@ -35,6 +46,8 @@ class World:
     document: Document
     older: Document
     own_field: CollectionField
+    kept: KeptQuestion
+    ranker: Ranker
     batch: Batch
     upload: Upload
     answer: Answer
@@ -57,6 +70,8 @@ class World:
             "upload_piece": {"upload_id": self.upload.pk},
             "imports": collection,
             "reviews": collection,
+            "answer_keep_passage": answer | document | {"number": 1},
+            "quality_switch": collection | {"ranker_id": self.ranker.pk},
             "field": collection | {"field_id": self.own_field.pk},
             "field_delete": collection | {"field_id": self.own_field.pk},
             "document_replaces": document | {"older_id": self.older.pk},
@@ -72,6 +87,7 @@ class World:
             "collection": collection,
             "document": document,
             "fields": collection,
+            "quality": collection,
             "uploads": collection,
             "sources": collection,
             "import": collection | {"batch_id": self.batch.pk},
@@ -109,6 +125,11 @@ class World:
             "search_json": '{"question": "When is it open?"}',
             "conversation_rename": {"title": "Another name"},
             "answer_feedback": {"value": "up"},
+            "answer_keep": {"keep": "no"},
+            "answer_keep_passage": {"passage": "1.0-1.9"},
+            "quality_upload": {"file": ContentFile(b"question,document\nWhen is it open?,hours.pdf\n", name="q.csv")},
+            "quality_delete": {"question": [str(self.kept.pk)]},
+            "quality_switch": {"to": "off"},
             "collections": {"name": "Mine", "team": self._managed_team(actor)},
             "collection_share": {"team": self.team.pk, "role": Role.READER},
             "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
@@ -153,12 +174,16 @@ def world(add_text: AddText) -> World:
     )
     older = Document.objects.create(collection=collection, path="hours old.pdf", title="hours old")
     own_field = CollectionField.objects.create(collection=collection, key="client", label="Client")
+    kept = KeptQuestion.objects.create(collection=collection, text="When is it open?", origin="uploaded")
+    ranker = Ranker.objects.create(collection=collection, kind="weights", state="on")
     thread = Conversation.objects.create(owner=people["reader"], title="Hours")
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
     batch = Batch.objects.create(collection=collection, actor=people["contributor"], announced=1)
     upload = uploads.open_upload(people["contributor"], collection, Announced("sent.txt", 9), batch=batch)
-    return World(collection, document, older, own_field, batch, upload, answer, team, guest, membership, people)
+    return World(
+        collection, document, older, own_field, kept, ranker, batch, upload, answer, team, guest, membership, people
+    )
 
 
 def browser(world: World, actor: str) -> Client:

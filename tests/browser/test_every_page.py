@@ -50,6 +50,7 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
         "collection_delete": reverse("collection_delete", args=[collection]),
         "reviews": reverse("reviews", args=[collection]),
         "fields": reverse("fields", args=[collection]),
+        "quality": reverse("quality", args=[collection]),
         "sources": reverse("sources", args=[collection]),
         "document": reverse("document", args=[cited[2]]),
         "document_fields": reverse("document_fields", args=[cited[2]]),
