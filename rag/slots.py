@@ -79,9 +79,9 @@ def model_of(row: EmbeddingModel) -> Model:
     """The model that a row tells of."""
     if not row.folder:
         return Model(Identity(row.name, row.digest, row.dimension), "", str(rag_config().export_folder))
-    config = rag_config()
+    config, facts = rag_config(), row.facts
     return Model(
-        Identity(row.name, row.digest, row.dimension),
+        Identity(row.name, row.digest, row.dimension, facts.get("scale", 1.0), facts.get("shift", 0.0)),
         str(config.imported_folder / row.folder),
         str(config.exports_folder / row.folder),
         imported=True,

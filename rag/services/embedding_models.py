@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import structlog
 from django.db import transaction
 from django.db.models import F
@@ -27,8 +28,10 @@ from django.utils.translation import gettext as _
 
 from core import audit
 from core.models import User
+from rag import samples
 from rag.backends import files
 from rag.backends.embedders import folders
+from rag.backends.embedders.base import Embedder
 from rag.backends.embedders.weights import Weights, find_weights
 from rag.config import rag_config
 from rag.domain import chunking
@@ -36,12 +39,14 @@ from rag.domain.errors import Permanent
 from rag.models import Collection, EmbeddingModel, Vector
 from rag.models.embedding_model import EmbeddingState
 from rag.services import indexing, preparation, reembedding
-from rag.slots import base_model, embedding_model, model_of, question_embedder
+from rag.slots import Model, base_model, embedding_model, model_of, question_embedder
 
 log = structlog.get_logger(__name__)
 
 # Passages have MOST tokens and a header of HEADER_MOST, as the model that came with Footnote counts them, and two special ones.
 LEAST_TOKENS = chunking.MOST + chunking.HEADER_MOST + 2
+PASSAGES_COMPARED = 100  # of the sample documents, by which the scale of a model's cosines is found
+LEAST_SPREAD = 0.02  # between the nearest passage and the usual one, of a model that tells them apart
 LONGEST_LOOKED_AT = 500  # of the existing passages, whether the model reads them to their end
 
 Say = Callable[[str], None]
@@ -194,7 +199,7 @@ def add(actor: User | None, folder: Path, *, name: str = "", say: Say = lambda _
                 max_tokens=copied.max_tokens,
                 licence=found.licence[:200],
                 size=found.size,
-                facts=found.facts(),
+                facts=found.facts() | common_scale(copied, target.name, exported=exported),
                 exported=exported,
                 imported_by=actor,
             )
@@ -232,6 +237,32 @@ def _prepare(weights: Weights, name: str, say: Say) -> bool:
         if TorchRunner(weights).embed(["Is anybody there?"]).shape != (1, weights.dimension):
             raise Permanent(_("“%(name)s” gives vectors of another length than its files say.") % {"name": name})
     return not reason
+
+
+def common_scale(weights: Weights, name: str, *, exported: bool) -> dict[str, float]:
+    """The `scale` and `shift` of the model's cosines: what is nearest to a question, and what has nothing to do with it, then lie
+    where they lie for the model that came with Footnote, over the sample documents and the questions about them.
+
+    Without, a model that puts everything between .7 and .9 would never be said to have found too little.
+    """
+    config = rag_config()
+    model = Model(
+        weights.identity, str(weights.folder), str(config.exports_folder / name), imported=True, exported=exported
+    )
+    passages, asked = preparation.self_test_texts()
+    passages, questions = passages[:PASSAGES_COMPARED], asked[: len(samples.questions())]
+    theirs, ours = (_likenesses(question_embedder(each), passages, questions) for each in (model, base_model()))
+    if theirs[1] - theirs[0] < LEAST_SPREAD:
+        return {}  # it does not tell them apart: no scale would
+    scale = (ours[1] - ours[0]) / (theirs[1] - theirs[0])
+    return {"scale": round(scale, 4), "shift": round(ours[0] - scale * theirs[0], 4)}
+
+
+def _likenesses(embedder: Embedder, passages: list[str], questions: list[str]) -> tuple[float, float]:
+    """The cosine of a question to the usual passage, and to the one that is nearest to it."""
+    asked = np.vstack([embedder.embed_question(question) for question in questions])
+    cosines = asked @ embedder.embed_passages(passages).T
+    return float(np.median(cosines)), float(cosines.max(axis=1).mean())
 
 
 def cut_short(row: EmbeddingModel) -> tuple[int, int]:

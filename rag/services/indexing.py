@@ -145,11 +145,11 @@ def kept_vectors() -> dict[str, int]:
 def forget_vectors(collection_id: UUID, digest: str) -> int:
     """Deletes the collection's vectors of these weights, with their index; how many there were."""
     deleted = 0
+    vectors = Vector.objects.filter(collection_id=collection_id, digest=digest)
+    # In pieces: deleting a million rows at once would keep everybody else from writing meanwhile.
+    while ids := list(vectors.values_list("pk", flat=True)[:BATCH]):
+        deleted += Vector.objects.filter(pk__in=ids).delete()[0]
     with _writing(collection_id) as folder:
-        vectors = Vector.objects.filter(collection_id=collection_id, digest=digest)
-        # In pieces: deleting a million rows at once would keep everybody else from writing meanwhile.
-        while ids := list(vectors.values_list("pk", flat=True)[:BATCH]):
-            deleted += Vector.objects.filter(pk__in=ids).delete()[0]
         IndexGeneration.objects.filter(collection_id=collection_id, digest=digest).update(current=False)
         _drop_old(collection_id, IndexKind.VECTORS, folder)
     return deleted

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rag.domain.extracts import Quote, candidates, choose_quotes, rank_sentences
 from rag.domain.types import Source
 from rag.domain.words import content_stems
-from rag.slots import question_embedder
+from rag.slots import embedding_model, question_embedder
 
 PASSAGES = 5  # best passages whose sentences are compared
 MOST = 3  # quotes shown
@@ -19,9 +19,11 @@ def best_quotes(question: str, sources: Sequence[Source]) -> list[Quote]:
     found = candidates(best)
     if not found:
         return []
-    embedder = question_embedder()
+    model = embedding_model()
+    embedder = question_embedder(model)
     cosines = embedder.embed_passages([candidate.text for candidate in found]) @ embedder.embed_question(question)
-    ranked = rank_sentences(question, best, idf=rarity(sources), cosines=[float(cosine) for cosine in cosines])
+    likeness = [model.identity.likeness(float(cosine)) for cosine in cosines]
+    ranked = rank_sentences(question, best, idf=rarity(sources), cosines=likeness)
     return choose_quotes(ranked, best, most=MOST)
 
 

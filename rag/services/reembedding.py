@@ -7,7 +7,7 @@ at once, and by those beside it as soon as nothing else waits. A passage counts 
 from collections.abc import Iterator
 
 from django.db import transaction
-from django.db.models import Exists, F, Max, OuterRef, Q
+from django.db.models import Exists, F, Max, Min, OuterRef, Q
 from django.db.models.functions import Length
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -140,22 +140,28 @@ def _run(row: EmbeddingModel, lease: Lease) -> None:
 
 
 def _batches(row: EmbeddingModel, lease: Lease) -> Iterator[list[int]]:
-    """Ids of passages that lack a vector of the model, alike lengths together; how far was looked is noted at the end."""
+    """Ids of passages that lack a vector of the model, alike lengths together; how far it has come is noted on the way."""
     newest = Chunk.objects.for_maintenance().aggregate(newest=Max("pk"))["newest"] or 0
-    after = row.seen
+    after, whole = row.seen, newest
     while True:
+        # Asked before looking: a document may become ready in between. Its passages then come again.
+        whole = min(whole, _first_on_its_way(row.seen, newest) - 1)
         rows = lacking(row).filter(pk__gt=after, pk__lte=newest).annotate(size=Length("text")).order_by("pk")
         found = list(rows.values_list("pk", "size")[:_FETCHED])
+        lease.write(seen=max(min(after if found else newest, whole), row.seen))
         if not found:
-            break
+            return
         after = found[-1][0]
         ordered = [pk for pk, _size in sorted(found, key=lambda pair: -pair[1])]
         for start in range(0, len(ordered), embedding.EMBED_BATCH):
             yield ordered[start : start + embedding.EMBED_BATCH]
-    # Passages of documents that are on their way come again.
-    waiting = Chunk.objects.for_maintenance().filter(extraction__revision__run__state__in=IN_WORK)
-    unfinished = waiting.filter(pk__gt=row.seen, pk__lte=newest).order_by("pk").values_list("pk", flat=True).first()
-    lease.write(seen=newest if unfinished is None else unfinished - 1)
+
+
+def _first_on_its_way(after: int, until: int) -> int:
+    """The first passage behind `after` of a document that is not ready yet; the one behind `until` when there is none."""
+    coming = Chunk.objects.for_maintenance().filter(extraction__revision__run__state__in=IN_WORK, pk__gt=after)
+    first = coming.aggregate(first=Min("pk"))["first"]
+    return until + 1 if first is None else min(first, until + 1)
 
 
 def _vectors(row: EmbeddingModel, embedder: Embedder, passages: list[embedding.Passage]) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from django.db import connections
 from core.celery import app
 from core.models import User
 from rag import tasks
+from rag.backends.embedders import selftest
 from rag.models import Chunk, Collection, Document, Extraction, IngestRun, PageDraft, Revision, Vector
 from rag.models.index import IndexKind, RunState
 from rag.services import embedding, embedding_models, indexing, ingest, library
@@ -302,8 +303,12 @@ def test_a_cancelled_reading_stops_within_seconds_and_can_be_taken_up_again(
 
 
 def test_a_worker_killed_while_another_model_embeds_loses_nothing_and_stores_nothing_twice(
-    workers: Workers, alice: User, policies: Collection, tmp_path: Path
+    workers: Workers, alice: User, policies: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is measured at an import has tests of its own, and takes its time.
+    way = selftest.Measured("openvino", "f32", threads=1, streams=1, speed=1.0, agreement=1.0)
+    monkeypatch.setattr(selftest, "_measure", lambda *_args: [way])
+    monkeypatch.setattr(embedding_models, "common_scale", lambda *_args, **_options: {})
     add(alice, policies, "whole.txt", prose("whole", 500))
     workers.wait_until(all_ended, "the document was not read")
     passages = set(Chunk.objects.for_maintenance().values_list("pk", flat=True))

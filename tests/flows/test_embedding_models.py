@@ -14,9 +14,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from core.models import AuditEvent, User
-from rag import slots
+from rag import samples, slots
 from rag.access import scope_for
-from rag.backends.embedders.base import Identity
 from rag.config import rag_config
 from rag.domain.errors import Permanent
 from rag.domain.types import Allowed, Everything, Hit, Vectors
@@ -30,6 +29,7 @@ from rag.services import (
     indexing,
     ingest,
     library,
+    preparation,
     reembedding,
     retrieve,
     steps,
@@ -178,6 +178,19 @@ def test_a_model_that_cannot_be_exported_is_run_by_torch(
     embedding_models.switch(None, "tiny")
     assert isinstance(slots.question_embedder(), SentenceTransformersEmbedder)
     assert retrieve.search("the notice period", scope_for(alice, asked=[policies.pk])).sources
+
+
+def test_cosines_of_another_model_mean_what_those_of_the_first_one_mean(tiny: EmbeddingModel) -> None:
+    passages, asked = preparation.self_test_texts()
+    passages, questions = passages[: embedding_models.PASSAGES_COMPARED], asked[: len(samples.questions())]
+    model, first = slots.model_of(tiny), slots.base_model()
+    theirs, ours = (
+        embedding_models._likenesses(slots.question_embedder(each), passages, questions) for each in (model, first)
+    )
+    assert theirs[0] > ours[1]  # everything is alike for it: without a common scale everything would be found
+    for raw, common in zip(theirs, ours, strict=True):
+        assert model.identity.likeness(raw) == pytest.approx(common, abs=0.01)
+    assert (first.identity.scale, first.identity.shift) == (1, 0)
 
 
 # --- Embedding beside the one in use
@@ -348,7 +361,7 @@ def test_a_switch_needs_no_restart_and_back_is_at_once(
     scope = scope_for(alice, asked=[policies.pk])
     before = [(source.chunk_id, source.cosine) for source in retrieve.search("rule 2 notice period", scope).sources]
     embedding_models.switch(alice, "tiny")
-    assert slots.embedding_identity() == Identity("tiny", ready.digest, 32)
+    assert slots.embedding_identity() == slots.model_of(ready).identity
     during = [(source.chunk_id, source.cosine) for source in retrieve.search("rule 2 notice period", scope).sources]
     assert len(during) > 0
     assert during != before

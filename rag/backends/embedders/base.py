@@ -9,11 +9,21 @@ from rag.domain.types import Vectors
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which vectors an embedder makes. `digest` names the weights."""
+    """Which vectors an embedder makes. `digest` names the weights.
+
+    `scale` and `shift` make their cosines mean what those of the model mean that came with Footnote, by whose cosines the thresholds
+    of the search were chosen: some models put everything between .7 and .9.
+    """
 
     name: str
     digest: str
     dimension: int
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def likeness(self, cosine: float) -> float:
+        """The cosine on the common scale."""
+        return self.shift + self.scale * cosine
 
 
 class Embedder(ABC):
