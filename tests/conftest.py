@@ -13,7 +13,8 @@ from django.test import Client
 from core.models import Membership, Role, Team, User
 from rag import slots
 from rag.config import rag_config
-from rag.models import Collection, Document, Grant
+from rag.models import Collection, Document, Grant, IngestRun
+from rag.models.index import RunState
 from rag.services import embedding, indexing, ingest, library
 
 pytest_plugins = ["tests.site"]
@@ -115,6 +116,9 @@ def add_text() -> AddText:
         document.refresh_from_db()
         assert document.latest is not None
         ingest.read(document.latest.pk)
+        unread = IngestRun.objects.filter(revision=document.latest, state=RunState.RECOGNISING, lease_until=None)
+        while unread.exists():  # its turn was over: a slow machine takes several for pictures
+            ingest.read(document.latest.pk)
         embedding.embed(document.latest.pk)
         document.refresh_from_db()
         return document

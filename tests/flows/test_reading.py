@@ -44,8 +44,9 @@ def read(run: IngestRun) -> IngestRun:
 
 
 def finish(run: IngestRun) -> IngestRun:
-    """The run after all of it."""
-    read(run)
+    """The run after all of it, however many turns a slow machine takes for it."""
+    while read(run).state == RunState.RECOGNISING and run.lease_until is None:
+        continue
     embedding.embed(run.revision_id)
     run.refresh_from_db()
     return run
