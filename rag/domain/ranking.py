@@ -9,6 +9,7 @@ learn from its own questions are in `rag.domain.learning`.
 Why the best as the measure of each list: a min-max sum moves with each list's worst hit, which says nothing.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,8 +30,11 @@ WHOLE_WORDS, ASKED_WORDS = 0.3, 0.2
 NAMED = 0.8
 SURELY = 0.5  # a naming that fits this well makes a document one of those that are meant
 
-CROWDED = 0.9  # share of a passage's shingles in one before it from which it says nothing new
+# Share of a passage's shingles in one before it from which it says nothing new. Leaving out what is judged relevant costs nDCG@10:
+# .008 on mtragun and .003 on nq_clapnq at .9; .004 and .001 at .98, most of it for passages that stand in another word for word.
+CROWDED = 0.98
 _SHINGLE = 5  # words
+_FIGURE = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +120,19 @@ def best_first(found: Found, scores: Numbers) -> list[int]:
 
 
 class Spread:
-    """Passages that are let through one by one: a near copy of one before is not."""
+    """Passages that are let through one by one: a near copy of one before is not, unless it has another figure."""
 
     def __init__(self) -> None:
-        self._seen: list[frozenset[int]] = []
+        self._seen: list[tuple[frozenset[int], frozenset[str]]] = []
 
     def adds(self, text: str) -> bool:
         """Whether `text` says something that none before did; it then counts as said."""
         shingles = _shingles(text)
-        if any(len(shingles & other) >= CROWDED * len(shingles) for other in self._seen):
-            return False
-        self._seen.append(shingles)
+        figures = frozenset(figure.rstrip(".,") for figure in _FIGURE.findall(text))
+        for others, known in self._seen:
+            if figures <= known and len(shingles & others) >= CROWDED * len(shingles):
+                return False
+        self._seen.append((shingles, figures))
         return True
 
 

@@ -107,6 +107,22 @@ def test_a_near_copy_adds_nothing_and_a_changed_figure_in_a_short_passage_does()
     assert spread.adds(NOTICE.replace("thirty", "ninety"))
 
 
+def test_a_changed_figure_in_a_long_passage_adds_something() -> None:
+    spread = Spread()
+    words = " ".join(first + second for first in "abcdefghijkl" for second in "mnopqrstuvwxyz")
+    clause = f"{words} The fee is 1,200 euros a year."
+    assert spread.adds(clause)
+    assert not spread.adds(clause.removesuffix("."))
+    assert spread.adds(clause.replace("1,200", "1,300"))
+
+
+def test_a_copy_crowds_out_nothing_however_often_it_comes() -> None:
+    spread = Spread()
+    more = "The fee is due on the first working day of each quarter and is raised with the index every May."
+    let_through = [text for text in [*[NOTICE] * 30, more, *[f"  {NOTICE.upper()}"] * 30] if spread.adds(text)]
+    assert let_through == [NOTICE, more]
+
+
 def test_a_longer_passage_that_holds_an_earlier_one_still_adds_the_rest() -> None:
     spread = Spread()
     assert spread.adds(NOTICE)
