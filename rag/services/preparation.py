@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 
 from core.registry import Finding, State
@@ -14,6 +16,8 @@ from rag.domain.errors import RagError
 from rag.models import Collection, IndexGeneration
 from rag.models.index import IndexKind
 from rag.slots import embedding_model, question_embedder, sandbox, token_counter
+
+log = structlog.get_logger(__name__)
 
 _SELF_TEST_TOKENS = 120  # of one passage: many short ones tell more about the order of finding than few long ones
 
@@ -34,12 +38,16 @@ def prepare_embedding() -> None:
 
 
 def prepare_all() -> None:
-    """What prepare_embedding() does, in this process: imports torch."""
+    """What prepare_embedding() does, in this process: imports torch. An imported model that does not run keeps nothing from starting:
+    whoever uses it is told."""
     for found, export_folder in _to_prepare():
         if export_folder == rag_config().export_folder:
             _prepare(found, export_folder)
-        else:
+            continue
+        try:
             prepare_imported(found, export_folder)
+        except RagError as error:
+            log.warning("embedding_model.not_prepared", model=found.name, reason=error.message)
 
 
 def prepare_imported(found: Weights, export_folder: Path) -> str:
@@ -67,16 +75,26 @@ def _to_prepare() -> list[tuple[Weights, Path]]:
     from rag.backends.embedders.selftest import chosen
 
     config = rag_config()
-    folders = [(config.embedder_folder, config.export_folder)]
-    if config.imported_folder.is_dir():
-        imported = (path for path in sorted(config.imported_folder.iterdir()) if not path.name.startswith("."))
-        folders += [(str(path), config.exports_folder / path.name) for path in imported]
-    found = [(find_weights(folder), place) for folder, place in folders if not torch_only(place).exists()]
+    found = [(find_weights(config.embedder_folder), config.export_folder), *_imported()]
     return [
         (weights, place)
         for weights, place in found
         if not is_exported(weights, place) or chosen(weights, place, config.embed_threads) is None
     ]
+
+
+def _imported() -> Iterator[tuple[Weights, Path]]:
+    """The imported models that are not for torch alone, each with the place of its export."""
+    config = rag_config()
+    folders = config.imported_folder.iterdir() if config.imported_folder.is_dir() else ()
+    for folder in sorted(folders):
+        place = config.exports_folder / folder.name
+        if folder.name.startswith(".") or torch_only(place).exists():  # one that is just being copied, for example
+            continue
+        try:
+            yield find_weights(str(folder)), place
+        except RagError as error:
+            log.warning("embedding_model.damaged", folder=folder.name, reason=error.message)
 
 
 def _prepare(found: Weights, export_folder: Path) -> None:

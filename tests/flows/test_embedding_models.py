@@ -136,6 +136,16 @@ def test_files_that_a_backup_did_not_hold_are_put_back_by_importing_again(
     assert retrieve.search("the notice period", scope).sources
 
 
+def test_a_damaged_model_that_is_not_in_use_keeps_nothing_from_starting(
+    tiny: EmbeddingModel, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "models" / "imported" / tiny.folder / "config.json").write_text("{")
+    prepared: list[Path] = []
+    monkeypatch.setattr(preparation, "_prepare", lambda _weights, place: prepared.append(place))
+    preparation.prepare_all()
+    assert prepared == [data / "models" / "question"]
+
+
 def test_what_stands_against_a_folder_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
     short = tiny_models.make(tmp_path / "short", reads=128)
     with pytest.raises(Unfit, match="reads at most 128 tokens; the passages of Footnote have up to 252"):
