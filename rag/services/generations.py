@@ -34,9 +34,13 @@ def kind_for(count: int, *, now: type[VectorIndex] | None = None) -> type[Vector
     return found[-1]
 
 
-def open_vectors(folder: Path, *, dimension: int) -> VectorIndex:
-    """The index in `folder`, of whichever kind; raises `Damaged` when it is not whole, or of no kind that is in use."""
-    written = files.unseal(folder).get("kind")
+def open_vectors(folder: Path, *, dimension: int, sha256: str) -> VectorIndex:
+    """The index that was published into `folder`, of whichever kind, with this sum. Raises `Damaged` when it is not whole, is
+    another than that, or of no kind that is in use."""
+    meta = files.unseal(folder)
+    if meta.get("sha256") != sha256:
+        raise Damaged("the folder holds another index than the one that was published into it")
+    written = meta.get("kind")
     for _, kind in vector_indexes():
         if kind.kind == written:
             return kind.open(folder, dimension=dimension)

@@ -236,7 +236,7 @@ def _publish_vectors(
     base: VectorIndex | None = None
     if generation is not None:
         try:
-            base = open_vectors(folder / generation.folder, dimension=generation.dimension)
+            base = open_vectors(folder / generation.folder, dimension=generation.dimension, sha256=generation.sha256)
         except Damaged:
             _quarantine(generation)
     since, target = generation.version if generation and base is not None else 0, _version(collection_id)
@@ -404,7 +404,7 @@ class Reader:
             return None
         folder = rag_config().index_folder / str(self.collection_id) / generation.folder
         try:
-            return open_vectors(folder, dimension=generation.dimension)
+            return open_vectors(folder, dimension=generation.dimension, sha256=generation.sha256)
         except Damaged:
             _quarantine(generation)
             _ask_for_sync(self.collection_id)
