@@ -16,10 +16,13 @@ EARLIER = 5  # rankings that were on before and can be gone back to
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measure as shipped and in the new order, each with the interval in which 95 of 100 such sets of questions would lie,
-    and the gain with its own; all from 0 to 1."""
+    """A measure (`called` as in the literature) as shipped and in the new order, and the gain; all from 0 to 1.
+
+    Each has the interval in which its mean would lie for 95 of 100 such sets of questions.
+    """
 
     name: str
+    called: str
     before: float
     before_between: tuple[float, float]
     after: float
@@ -76,7 +79,7 @@ def _shown(ranker: Ranker) -> Shown:
     figures = list(figures_of(ranker).values())
     ndcg = [each.ndcg_before for each in figures], [each.ndcg_after for each in figures]
     recall = [each.recall_before for each in figures], [each.recall_after for each in figures]
-    measures = [_measure(_("Order (nDCG@10)"), *ndcg), _measure(_("Found in the first ten (recall@10)"), *recall)]
+    measures = [_measure(_("Order"), "nDCG@10", *ndcg), _measure(_("In the first ten"), "recall@10", *recall)]
     return Shown(ranker, len(figures), measures if figures else [], rankers.serves(ranker))
 
 
@@ -85,11 +88,12 @@ def figures_of(ranker: Ranker) -> dict[int, Figures]:
     return {int(question): Figures(*figures) for question, *figures in ranker.figures}
 
 
-def _measure(name: str, before: Sequence[float], after: Sequence[float]) -> Measure:
+def _measure(name: str, called: str, before: Sequence[float], after: Sequence[float]) -> Measure:
     gain, low, high = difference(after, before)
     count = max(len(before), 1)
     return Measure(
         name=name,
+        called=called,
         before=sum(before) / count,
         before_between=interval(before),
         after=sum(after) / count,

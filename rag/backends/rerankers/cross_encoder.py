@@ -33,7 +33,9 @@ class CrossEncoderReranker(Reranker):
     def __init__(self, folder: str, threads: int = 0) -> None:
         self._folder = Path(folder).expanduser().resolve()
         self.name = self._folder.name
-        self.digest = _checked(self._folder)
+        config = _config(self._folder)
+        self.digest = _digest(self._folder)
+        self._tokens = _tokens(config)
         self._threads = threads
         self._lock = threading.Lock()
         self._model: Any = None
@@ -65,7 +67,7 @@ class CrossEncoderReranker(Reranker):
                 device="cpu",
                 local_files_only=True,
                 trust_remote_code=False,
-                max_length=_TOKENS_MOST,
+                max_length=self._tokens,
             )
         return self._model
 
@@ -79,14 +81,13 @@ def _go_offline() -> None:
     disable_progress_bar()
 
 
-def _checked(folder: Path) -> str:
-    """The digest of what decides the scores; raises `Permanent` for what cannot be used."""
+def _config(folder: Path) -> dict[str, Any]:
+    """The model's own settings; raises `Permanent` for a model that cannot be used."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        parts = [(name, sha256(folder / name)) for name in _DECIDING if (folder / name).is_file()]
     except (OSError, ValueError) as error:
         raise Permanent(f"{folder} holds no reranking model ({type(error).__name__}).") from error
-    if not isinstance(config, dict) or WEIGHTS not in dict(parts):
+    if not isinstance(config, dict) or not (folder / WEIGHTS).is_file():
         raise Permanent(f"{folder} holds no reranking model: {WEIGHTS} is missing.")
     if "auto_map" in config:
         raise Permanent(f"The reranking model in {folder} wants to run code of its own, which is never done.")
@@ -94,4 +95,20 @@ def _checked(folder: Path) -> str:
     outputs = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)
     if outputs != 1:
         raise Permanent(f"The model in {folder} is no reranker: it gives {outputs} scores for a pair instead of one.")
+    return config
+
+
+def _digest(folder: Path) -> str:
+    """What names everything that decides the scores."""
+    parts = [(name, sha256(folder / name)) for name in _DECIDING if (folder / name).is_file()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _tokens(config: dict[str, Any]) -> int:
+    """The most tokens of a pair that the model reads: it would fail on one that is not cut."""
+    places = config.get("max_position_embeddings")
+    if not isinstance(places, int) or places <= 0:
+        return _TOKENS_MOST
+    # RoBERTa and its kin count places from behind the padding's.
+    unused = int(config.get("pad_token_id") or 0) + 1 if "roberta" in str(config.get("model_type")) else 0
+    return min(_TOKENS_MOST, places - unused)
