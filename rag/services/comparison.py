@@ -80,7 +80,7 @@ def compare(name: str, *, questions: int = QUESTIONS, say: Say = lambda _line: N
     standing = embedding_models.standing(name)
     if embedding_models.in_use(standing.row):
         raise Permanent(_("“%(name)s” is in use. Name the one that it is to be compared with.") % {"name": name})
-    if not standing.vectors:
+    if not standing.begun:
         raise Permanent(_("“%(name)s” has embedded nothing yet.") % {"name": name})
     asked = questions_for(standing.row, questions)
     if not asked:

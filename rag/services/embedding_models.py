@@ -59,7 +59,7 @@ class Standing:
     row: EmbeddingModel
     done: int  # passages that have a vector of it
     total: int  # passages that are to have one
-    vectors: int  # all that it has, those of passages under way too
+    begun: bool  # whether it has any vector at all
 
     @property
     def missing(self) -> int:
@@ -112,13 +112,9 @@ def in_use(row: EmbeddingModel) -> bool:
 
 
 def _standing(row: EmbeddingModel, total: int) -> Standing:
-    digest = indexing.vector_digest(row.digest)
-    vectors = sum(
-        Vector.objects.filter(collection_id=collection, digest=digest).count()
-        for collection in Collection.objects.order_by().values_list("pk", flat=True)
-    )
-    missing = reembedding.lacking(row).count() if vectors else total
-    return Standing(row, total - missing, total, vectors)
+    begun = Vector.objects.filter(digest=indexing.vector_digest(row.digest)).exists()
+    missing = reembedding.lacking(row).count() if begun else total
+    return Standing(row, total - missing, total, begun)
 
 
 def _base_row() -> EmbeddingModel:

@@ -53,7 +53,7 @@ def _row(standing: Standing) -> dict[str, object]:
         act, words = "switch", _("Go back") if row.left else _("Use")
     elif embeds:
         act, words = "pause", _("Pause")
-    elif standing.vectors:
+    elif standing.begun:
         words = _("Go on")
     return {
         "name": row.name,

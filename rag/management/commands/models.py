@@ -123,7 +123,7 @@ def said(standing: Standing) -> str:
     if embedding_models.in_use(row):
         return f"in use; {far}"
     if row.state == EmbeddingState.IMPORTED:
-        return "embeds nothing" if not standing.vectors else f"embeds nothing more; {far}"
+        return "embeds nothing" if not standing.begun else f"embeds nothing more; {far}"
     if row.state == EmbeddingState.EMBEDDING:
         return (
             f"ready: {far}; new ones are embedded too"
