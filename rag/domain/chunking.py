@@ -22,8 +22,20 @@ HEADER_MOST = 50  # tokens of the context header; MOST + HEADER_MOST + 2 special
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """In tokens: where a passage is closed, what none exceeds, and what none falls short of while its paragraph or the next goes on."""
+
+    aim: int = AIM
+    most: int = MOST
+    least: int = LEAST
+
+
+SIZES = Sizes()
+
+
+@dataclass(frozen=True, slots=True)
 class _Unit:
-    """A sentence, table row or list item: what is never cut unless it alone exceeds MOST."""
+    """A sentence, table row or list item: what is never cut unless it alone exceeds the most."""
 
     page: int
     start: int
@@ -34,10 +46,10 @@ class _Unit:
     opens_paragraph: bool
 
 
-def chunk(pages: Sequence[Page], token_spans: TokenSpans) -> list[Passage]:
+def chunk(pages: Sequence[Page], token_spans: TokenSpans, sizes: Sizes = SIZES) -> list[Passage]:
     """The passages in reading order; every word of every page is in exactly one, blank stretches aside."""
     passages: list[Passage] = []
-    for group in _grouped(list(_units(pages, token_spans))):
+    for group in _grouped(list(_units(pages, token_spans, sizes)), sizes):
         first, last = group[0], group[-1]
         passages.append(
             Passage(
@@ -68,11 +80,11 @@ def context_header(title: str, heading: Sequence[str], token_spans: TokenSpans) 
     return header if len(spans) <= HEADER_MOST else header[: spans[HEADER_MOST - 1][1]]
 
 
-def _grouped(units: list[_Unit]) -> Iterator[list[_Unit]]:
+def _grouped(units: list[_Unit], sizes: Sizes) -> Iterator[list[_Unit]]:
     group: list[_Unit] = []
     size = 0
     for index, unit in enumerate(units):
-        if group and _starts_new(group, size, unit, _paragraph_tokens(units, index)):
+        if group and _starts_new(group, size, unit, _paragraph_tokens(units, index, sizes.most), sizes):
             yield group
             group, size = [], 0
         group.append(unit)
@@ -81,31 +93,31 @@ def _grouped(units: list[_Unit]) -> Iterator[list[_Unit]]:
         yield group
 
 
-def _paragraph_tokens(units: list[_Unit], index: int) -> int:
-    """Tokens from this unit to the end of its paragraph, counted no further than MOST."""
+def _paragraph_tokens(units: list[_Unit], index: int, most: int) -> int:
+    """Tokens from this unit to the end of its paragraph, counted no further than `most`."""
     tokens = units[index].tokens
     for unit in units[index + 1 :]:
-        if unit.opens_paragraph or tokens > MOST:
+        if unit.opens_paragraph or tokens > most:
             break
         tokens += unit.tokens
     return tokens
 
 
-def _starts_new(group: list[_Unit], size: int, unit: _Unit, paragraph: int) -> bool:
-    if size + unit.tokens > MOST:
+def _starts_new(group: list[_Unit], size: int, unit: _Unit, paragraph: int, sizes: Sizes) -> bool:
+    if size + unit.tokens > sizes.most:
         return True
     if unit.opens_section and not all(member.opens_section for member in group):
         return True
     if unit.page > group[0].page + 1:
         return True
-    if size < LEAST:
+    if size < sizes.least:
         return False
     if unit.opens_paragraph:
-        return size + min(paragraph, MOST) > AIM
-    return size >= AIM
+        return size + min(paragraph, sizes.most) > sizes.aim
+    return size >= sizes.aim
 
 
-def _units(pages: Sequence[Page], token_spans: TokenSpans) -> Iterator[_Unit]:
+def _units(pages: Sequence[Page], token_spans: TokenSpans, sizes: Sizes) -> Iterator[_Unit]:
     path: list[Heading] = []
     for number, page in enumerate(pages):
         spans = token_spans(page.text)
@@ -123,7 +135,7 @@ def _units(pages: Sequence[Page], token_spans: TokenSpans) -> Iterator[_Unit]:
             opens_paragraph = opens_section or "\n\n" in page.text[previous_end:start] or previous_end == 0
             previous_end = end
             titles = tuple(heading.text for heading in path)
-            for place, (piece_start, piece_end) in enumerate(_cut(start, end, spans, starts)):
+            for place, (piece_start, piece_end) in enumerate(_cut(start, end, spans, starts, sizes.most)):
                 tokens = bisect_left(starts, piece_end) - bisect_left(starts, piece_start)
                 yield _Unit(
                     page=number,
@@ -136,10 +148,10 @@ def _units(pages: Sequence[Page], token_spans: TokenSpans) -> Iterator[_Unit]:
                 )
 
 
-def _cut(start: int, end: int, spans: Sequence[Span], starts: Sequence[int]) -> list[Span]:
-    """[start, end) whole, or cut at token borders where it alone exceeds MOST (a 3 MB word, a table without sentences)."""
+def _cut(start: int, end: int, spans: Sequence[Span], starts: Sequence[int], most: int) -> list[Span]:
+    """[start, end) whole, or cut at token borders where it alone exceeds `most` (a 3 MB word, a table without sentences)."""
     first, last = bisect_left(starts, start), bisect_left(starts, end)
-    if last - first <= MOST:
+    if last - first <= most:
         return [(start, end)]
-    borders = [start, *(starts[place] for place in range(first + MOST, last, MOST)), end]
+    borders = [start, *(starts[place] for place in range(first + most, last, most)), end]
     return list(pairwise(borders))

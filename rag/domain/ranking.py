@@ -87,20 +87,20 @@ def in_order(ids: Iterable[int], scores: Mapping[int, float], otherwise: float) 
     return np.array([scores.get(number, otherwise) for number in ids], dtype=np.float64)
 
 
-def prior(found: Found, named: Named | None = None) -> Numbers:
-    """Each candidate's score as shipped, larger is better; comparable within one question only."""
+def prior(found: Found, named: Named | None = None, *, cosine: float = COSINE) -> Numbers:
+    """Each candidate's score as shipped, larger is better; comparable within one question only. `cosine` is for measuring."""
     if not len(found.ids):
         return np.zeros(0)
     likeness: Numbers = found.cosine - found.cosine.max()
     words = share_of_best(found.keyword)
     if named is None or not (meant := named.fit >= SURELY).any():
-        plain: Numbers = COSINE * likeness + words
+        plain: Numbers = cosine * likeness + words
         return plain
     asked = named.cosine - named.cosine[meant].max()
     # Outside the named documents a match may be stronger than the best inside: it must not outweigh the naming.
     asked_words = np.minimum(share_of_best(named.keyword, among=meant), 1.5)
     steered: Numbers = (
-        COSINE * ((1 - ASKED) * likeness + ASKED * asked)
+        cosine * ((1 - ASKED) * likeness + ASKED * asked)
         + WHOLE_WORDS * words
         + ASKED_WORDS * asked_words
         + NAMED * named.fit

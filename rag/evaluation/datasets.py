@@ -84,13 +84,18 @@ def load(folder: Path, *, root: Path | None = None) -> Dataset:
     name = folder.relative_to(root).as_posix() if root and folder != root else folder.name
     return Dataset(
         name,
-        tuple(map(_text, _rows(corpus))),
+        texts(corpus),
         tuple(
             Question(str(row["_id"]), str(row["text"]), grades.get(str(row["_id"]), {}), _history(row))
             for row in _rows(queries)
             if str(row["_id"]) in grades or queries.parent != folder
         ),
     )
+
+
+def texts(file: Path) -> tuple[Text, ...]:
+    """The texts of a JSON-lines file, packed or not. Raises ValueError with a sentence at a line that holds none."""
+    return tuple(map(_text, _rows(file)))
 
 
 def _text(row: dict[str, Any]) -> Text:

@@ -71,8 +71,18 @@ def _joined(texts: Sequence[Text]) -> Prepared:
     return Prepared(texts[0].title, page, tuple(passages), tuple(text.id for text in texts))
 
 
-def fill(documents: Sequence[Prepared], *, name: str, vectors: "VectorCache", told: Told) -> Filled:
-    """A new collection with these documents, found by words and by meaning. Belongs into a temporary installation."""
+def fill(
+    documents: Sequence[Prepared],
+    *,
+    name: str,
+    vectors: "VectorCache",
+    told: Told,
+    embedded: Callable[[str, tuple[str, ...], str], str] = embedded_text,
+) -> Filled:
+    """A new collection with these documents, found by words and by meaning. Belongs into a temporary installation.
+
+    `embedded` makes what is embedded of a passage out of title, headings and words.
+    """
     reader = User.objects.create(username=f"reader-{uuid.uuid4().hex}")
     team = Team.objects.create(name=name[:100])
     collection = Collection.objects.create(name=name[:100])
@@ -85,7 +95,7 @@ def fill(documents: Sequence[Prepared], *, name: str, vectors: "VectorCache", to
         for number, batch in enumerate(_batches(iter(documents), _DOCUMENTS)):
             chunks, ids = _stored(batch, collection, version, number * _DOCUMENTS)
             names |= {chunk.pk: own for chunk, own in zip(chunks, ids, strict=True)}
-            texts += [embedded_text(chunk.extraction.title, tuple(chunk.heading), chunk.text) for chunk in chunks]
+            texts += [embedded(chunk.extraction.title, tuple(chunk.heading), chunk.text) for chunk in chunks]
         _store_vectors(collection, version, list(names), vectors.of(texts, passage_embedder(), told))
     indexing.rebuild(collection.pk)
     return Filled(scope_for(reader, asked=[collection.pk]), names)

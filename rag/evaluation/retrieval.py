@@ -40,6 +40,9 @@ class Asked:
     turns: tuple[Turn, ...] = ()  # of its conversation, before it
 
 
+Curve = Callable[[Sequence[Asked], Scope], tuple[float, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What each stage found for one question, ids best first, and the milliseconds of each step."""
@@ -80,6 +83,7 @@ class Measured:
     found: tuple[Found, ...]
     left_out: int = 0
     indexes: Mapping[str, str] = field(default_factory=dict)  # kind by leg
+    curve: tuple[float, ...] = ()  # nDCG@10 for each of rag.evaluation.constant.CONSTANTS, where that was asked for
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -138,12 +142,18 @@ def _found(question: Asked, scope: Scope) -> Found:
 
 
 def measure_set(
-    dataset: datasets.Dataset, *, cache: VectorCache, most: int | None, as_written: bool, told: Told
+    dataset: datasets.Dataset,
+    *,
+    cache: VectorCache,
+    told: Told,
+    most: int | None = None,
+    as_written: bool = False,
+    curve: Curve | None = None,
 ) -> Measured:
     """A public set, its passages as given. Belongs into a temporary installation.
 
     `most` passages are searched, if it is given: the judged ones first, which makes it easier than the whole. `as_written`
-    asks what was asked in a conversation without what was said before it.
+    asks what was asked in a conversation without what was said before it. `curve` gives what becomes `Measured.curve`.
     """
     corpus = dataset.corpus if most is None else reduced(dataset, most)
     filled = fill(
@@ -165,7 +175,14 @@ def measure_set(
     ]
     found = measure(questions, filled.scope)
     kinds = index_kinds(next(iter(filled.scope.collections)))
-    return Measured(dataset.name, len(corpus), found, left_out=len(dataset.corpus) - len(corpus), indexes=kinds)
+    return Measured(
+        dataset.name,
+        len(corpus),
+        found,
+        left_out=len(dataset.corpus) - len(corpus),
+        indexes=kinds,
+        curve=curve(questions, filled.scope) if curve else (),
+    )
 
 
 def reduced(dataset: datasets.Dataset, most: int) -> tuple[datasets.Text, ...]:

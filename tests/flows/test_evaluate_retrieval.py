@@ -4,17 +4,19 @@ import base64
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
 from core.models import Team, User
 from rag.config import rag_config
-from rag.evaluation import datasets, filling, retrieval
+from rag.evaluation import constant, datasets, filling, retrieval
 from rag.evaluation.temporary import temporary_installation
 from rag.models import Chunk, Collection, Document, Evaluation
 from rag.services import measurements, retrieve
@@ -111,7 +113,7 @@ def test_vectors_are_computed_once(small: Path, tmp_path: Path) -> None:
     for _ in range(2):
         with temporary_installation():
             cache = filling.VectorCache(tmp_path / "cache")
-            retrieval.measure_set(dataset, cache=cache, most=None, as_written=False, told=counted.append)
+            retrieval.measure_set(dataset, cache=cache, told=counted.append)
     assert len([line for line in counted if "embedded" in line]) == 1
 
 
@@ -184,3 +186,32 @@ def test_the_reports_own_policy_permits_its_style_and_nothing_else(small: Path, 
     style = html.partition("<style>")[2].partition("</style>")[0]
     wanted = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'sha256-{wanted}'" in html
+
+
+@pytest.mark.usefixtures("db")
+def test_each_set_is_scored_with_the_constant_that_the_others_choose(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(small, small.with_name("other"))
+    shutil.copytree(small, small.with_name("xquad"))
+    evaluate(small.parent, cache=tmp_path / "cache", leave_one_out=True, skip=["xquad"])
+    printed = capsys.readouterr().out
+    rows = [line for line in printed.splitlines() if line.count("|") == 6 and line.startswith(("| small", "| other"))]
+    assert len(rows) == 2
+    assert "xquad" not in printed
+
+
+def test_a_constant_is_chosen_by_the_other_sets_alone() -> None:
+    def made(name: str, best: int) -> retrieval.Measured:
+        found = retrieval.Found(
+            retrieval.Asked("q", "?", {"a": 1.0}, named=lambda ids: [str(own) for own in ids]),
+            {stage: ["b", "a"] for stage in retrieval.LEGS},
+            {},
+        )
+        curve = tuple(0.9 if place == best else 0.5 for place in range(len(constant.CONSTANTS)))
+        return retrieval.Measured(name, 1, (found,), curve=curve)
+
+    one, other = constant.left_out([made("one", 1), made("other", 7)])
+    assert (one.constant, one.ndcg) == (constant.CONSTANTS[7], 0.5)
+    assert (other.constant, other.ndcg) == (constant.CONSTANTS[1], 0.5)
+    assert one.better_leg == pytest.approx(1 / np.log2(3))

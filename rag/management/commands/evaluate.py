@@ -1,7 +1,7 @@
-"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH|COLLECTION`: measures what the product promises, and prints tables."""
+"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH|COLLECTION`, `… chunking PATH`: measures what is promised, in tables."""
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from django.db.models import Q
 from rag.domain.errors import RagError
 
 if TYPE_CHECKING:
+    from rag.domain.chunking import Sizes
     from rag.evaluation.retrieval import Measured
     from rag.models import Collection
 
@@ -36,6 +37,9 @@ class Command(BaseCommand):
             help="a question set in the BEIR layout, a folder of several, or the name or id of a collection with kept questions",
         )
         retrieval.add_argument("--only", default="", metavar="TEXT", help="only sets whose name holds this")
+        retrieval.add_argument(
+            "--skip", default=[], action="append", metavar="TEXT", help="no sets whose name holds this; may be repeated"
+        )
         retrieval.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots here")
         retrieval.add_argument(
             "--results", type=Path, metavar="FILE", help="write a line of JSON for each question here"
@@ -48,10 +52,34 @@ class Command(BaseCommand):
             "--as-written", action="store_true", help="do not make follow-up questions self-contained first"
         )
 
+        retrieval.add_argument(
+            "--leave-one-out",
+            action="store_true",
+            help="also score each set with the constant of the ranking that all the others would choose",
+        )
+        chunking = kinds.add_parser(
+            "chunking", help="cut whole documents in several ways and ask for what stands in them"
+        )
+        chunking.add_argument("folder", type=Path, help="a question set with documents.jsonl and spans.tsv")
+        chunking.add_argument(
+            "--sizes",
+            action="append",
+            type=_sizes,
+            metavar="AIM,MOST,LEAST",
+            help="tokens; again for another way; the product's own if none is given",
+        )
+        chunking.add_argument(
+            "--header", choices=("with", "without", "both"), default="with", help="embed the context header"
+        )
+        chunking.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors here")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Ends with an error when a file broke its parser, or a set cannot be measured."""
         if options["what"] == "parsers":
             self._parsers(**{name: options[name] for name in ("folder", "only", "alone", "json")})
+            return
+        if options["what"] == "chunking":
+            self._chunking(**{name: options[name] for name in ("folder", "sizes", "header", "cache")})
             return
         measured = self._measured(options)
         if options["results"]:
@@ -120,13 +148,14 @@ class Command(BaseCommand):
     def _sets(self, folder: Path, options: dict[str, Any]) -> "list[Measured]":
         from rag.config import rag_config
         from rag.evaluation import retrieval
+        from rag.evaluation.constant import curve
         from rag.evaluation.filling import VectorCache
         from rag.evaluation.temporary import temporary_installation
 
         cache = VectorCache(options["cache"] or rag_config().data / "cache" / "evaluation")
         found: list[Measured] = []
         for dataset in retrieval.sets_in(folder):
-            if options["only"] not in dataset.name:
+            if options["only"] not in dataset.name or any(part in dataset.name for part in options["skip"]):
                 continue
             with temporary_installation():
                 measured = retrieval.measure_set(
@@ -134,6 +163,7 @@ class Command(BaseCommand):
                     cache=cache,
                     most=options["most_passages"],
                     as_written=options["as_written"],
+                    curve=curve if options["leave_one_out"] else None,
                     told=self._tell,
                 )
             self._tell("")
@@ -143,7 +173,18 @@ class Command(BaseCommand):
         if not found:
             raise CommandError("No set was measured: none of them is named so.")
         self._summary(found)
+        if options["leave_one_out"] and len(found) > 1:
+            self._left_out(found)
         return found
+
+    def _left_out(self, found: "Sequence[Measured]") -> None:
+        from rag.evaluation.constant import left_out
+
+        head = ["set", "better leg", "shipped constant", "constant that the other sets choose", "with that"]
+        self.stdout.write("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+        for row in left_out(found):
+            cells = (row.name, f"{row.better_leg:.4f}", f"{row.shipped:.4f}", f"{row.constant:g}", f"{row.ndcg:.4f}")
+            self.stdout.write("| " + " | ".join(cells) + " |")
 
     def _collection(self, collection: "Collection") -> "Measured":
         from rag.evaluation.kept import measure_collection
@@ -153,6 +194,31 @@ class Command(BaseCommand):
         self._rows(measured, head=True)
         self._summary([measured])
         return measured
+
+    def _chunking(self, *, folder: Path, sizes: "list[Sizes] | None", header: str, cache: Path | None) -> None:
+        from rag.config import rag_config
+        from rag.domain.chunking import SIZES
+        from rag.evaluation import chunks
+        from rag.evaluation.filling import VectorCache
+        from rag.evaluation.temporary import temporary_installation
+
+        vectors = VectorCache(cache or rag_config().data / "cache" / "evaluation")
+        try:
+            whole = chunks.load(folder)
+            ways = [(own, way) for own in sizes or [SIZES] for way in ("with", "without") if header in (way, "both")]
+            for number, (own, way) in enumerate(ways):
+                with temporary_installation():
+                    cut = chunks.measure_cut(whole, own, header=way == "with", cache=vectors, told=self._tell)
+                self._tell("")
+                if not number:
+                    head = ["aim", "most", "least", "header", "passages", "characters", *cut.figures]
+                    self.stdout.write("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+                cells = (own.aim, own.most, own.least, way, cut.passages, f"{cut.length:.0f}")
+                figures = (f"{value:.3f}" for value in cut.figures.values())
+                self.stdout.write("| " + " | ".join(str(cell) for cell in (*cells, *figures)) + " |")
+        except (ValueError, RagError) as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"\n{len(whole.questions)} questions on {len(whole.documents)} whole documents.")
 
     def _tell(self, text: str) -> None:
         if self.stderr.isatty():
@@ -186,25 +252,50 @@ class Command(BaseCommand):
             self.stdout.write("| " + " | ".join(str(cell) for cell in (*cells, *rest)) + " |")
 
     def _summary(self, found: "Sequence[Measured]") -> None:
-        """Milliseconds, and what the last order makes of the better leg over all sets."""
-        self.stdout.write("\n| milliseconds, p50 / p95 | " + " | ".join(found[0].timings) + " |")
-        self.stdout.write("|" + "---|" * (len(found[0].timings) + 1))
+        """Milliseconds, and over several sets what each order makes of the better leg."""
+        steps = list(dict.fromkeys(step for measured in found for step in measured.timings))
+        self.stdout.write("\n| milliseconds, p50 / p95 | " + " | ".join(steps) + " |\n|" + "---|" * (len(steps) + 1))
         for measured in found:
-            times = " | ".join(f"{half:.1f} / {most:.1f}" for half, most in measured.timings.values())
-            self.stdout.write(f"| {measured.name} | {times} |")
+            times = (measured.timings.get(step) for step in steps)
+            cells = (f"{pair[0]:.1f} / {pair[1]:.1f}" if pair else "–" for pair in times)
+            self.stdout.write(f"| {measured.name} | {' | '.join(cells)} |")
         if any(measured.left_out for measured in found):
             self.stdout.write(
                 "\nNot all passages were searched: these figures are better than those of the whole sets."
             )
         if len(found) > 1:
-            for stage in (row.stage for row in found[0].rows):
-                deltas = [measured.row(stage).difference[0] for measured in found]
-                self.stdout.write(
-                    f"\n{stage}: {sum(deltas) / len(deltas):+.4f} to the better leg on average, {min(deltas):+.4f} at worst"
-                    f" ({found[deltas.index(min(deltas))].name})",
-                    ending="",
-                )
-            self.stdout.write("")
+            self._together(found)
+
+    def _together(self, found: "Sequence[Measured]") -> None:
+        """A line for each set, and the means over all of them."""
+        stages = [
+            row.stage for row in found[0].rows if all(row.stage in {own.stage for own in each.rows} for each in found)
+        ]
+        head = ["nDCG@10", "questions", "passages", *stages, f"{stages[-1]} to the better leg"]
+        self.stdout.write("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+        for each in found:
+            means = [f"{each.row(stage).means['nDCG@10']:.4f}" for stage in stages]
+            mean, low, high = each.row(stages[-1]).difference
+            cells = (each.name, len(each.found), each.passages, *means, f"{mean:+.4f} ({low:+.3f} to {high:+.3f})")
+            self.stdout.write("| " + " | ".join(str(cell) for cell in cells) + " |")
+        for stage in stages:
+            deltas = [each.row(stage).difference[0] for each in found]
+            worst = found[deltas.index(min(deltas))].name
+            self.stdout.write(
+                f"{stage}: {sum(deltas) / len(deltas):+.4f} to the better leg on average, {min(deltas):+.4f} at worst ({worst})"
+            )
+
+
+def _sizes(text: str) -> "Sizes":
+    from rag.domain.chunking import Sizes
+
+    try:
+        aim, most, least = map(int, text.split(","))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not three numbers of tokens, such as 160,200,40") from None
+    if not 0 < least <= aim <= most:
+        raise ArgumentTypeError("LEAST may not exceed AIM, nor AIM MOST")
+    return Sizes(aim, most, least)
 
 
 def _collection(name: str) -> "Collection":
