@@ -151,6 +151,7 @@ class TestKeywordIndex:
             "umowami": 5,
             "lease": 6,
             "契約の署名": 7,
+            "日": 7,
             "เช่าบ้าน": 8,
             "계약": 9,
             "languages": 10,

@@ -59,6 +59,7 @@ def test_text_becomes_words(text: str, language: str, expected: list[str]) -> No
 def test_words_have_pieces_in_all_languages_but_english() -> None:
     assert pieces(["frist", "ende", "2024", "12345"], "de") == ["fris", "rist"]
     assert pieces(["ngôn", "ngữ", "nào"], "vi") == ["ngôn_ngữ", "ngữ_nào"]
+    assert pieces(["契約", "税"], "xx") == ["契", "約", "税"]
     assert pieces(["leases"], "en") == []
 
 

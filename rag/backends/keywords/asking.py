@@ -46,8 +46,9 @@ class Asked:
         return (*found, *((PIECES, word) for word in self.pieces), *((WHOLE, word) for word in self.whole))
 
     def weights(self, statistics: Statistics) -> Mapping[Term, float]:
-        """What each term that some passage holds is worth, but for its rarity. Pieces that are common are not asked for."""
-        common = max(_FEW, _COMMON * statistics.passages)
+        """What each term that some passage holds is worth, but for its rarity. Common pieces are not asked for beside words."""
+        words_held = any(statistics.holding.get((TEXT, stem)) for stem in self.stems)
+        common = max(_FEW, _COMMON * statistics.passages) if words_held else statistics.passages
         worth = {TEXT: 1.0, CONTEXT: WEIGHTS.context, PIECES: WEIGHTS.pieces, WHOLE: WEIGHTS.whole}
         return {
             term: worth[term[0]]

@@ -103,17 +103,19 @@ def words(text: str, language: str) -> list[str]:
 
 
 def pieces(stems: Sequence[str], language: str) -> list[str]:
-    """What else finds a passage with these words: their pieces, or pairs of syllables; in English nothing."""
+    """What else finds a passage with these words: their pieces, pairs of syllables, or the characters of what is read in pairs;
+    in English nothing."""
     if language == "en":
         return []
     if language == _SYLLABLES:
         return [f"{one}_{other}" for one, other in pairwise(stems)]
-    return [
-        word[start : start + _PIECE]
-        for word in stems
-        if len(word) > _PIECE and word[0].isalpha()
-        for start in range(len(word) - _PIECE + 1)
-    ]
+    found: list[str] = []
+    for word in stems:
+        if _CJK.fullmatch(word):
+            found += word
+        elif len(word) > _PIECE and word[0].isalpha():
+            found += (word[start : start + _PIECE] for start in range(len(word) - _PIECE + 1))
+    return found
 
 
 def telling(text: str, languages: Iterable[str]) -> str:
