@@ -1,7 +1,7 @@
 """A question as both indexes are asked: its own words, what of the conversation counts beside them, and all of it as one vector."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from rag.backends.embedders.base import Identity
 from rag.domain.followups import Earlier, Turn, earlier, on_topic, standalone
 from rag.domain.types import Allowed, Hit, Only, Vectors
 from rag.services.indexing import Reader
+from rag.services.together import Together
 from rag.slots import embedding_model, question_embedder
 
 
@@ -23,6 +24,11 @@ class Asking:
     vector: Vectors
     model: Identity
     earlier: tuple[Earlier, ...] = ()
+
+    @property
+    def texts(self) -> list[tuple[str, float]]:
+        """What its words are, and what each text is worth."""
+        return [(self.text, 1.0), *((each.text, each.weight) for each in self.earlier)]
 
 
 def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
@@ -42,18 +48,36 @@ def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
     return Asking(question, standalone(question, turns), vector, model.identity, weighed)
 
 
-def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed) -> list[Hit]:
-    """The `limit` best by BM25, best first, each text with its weight; the BM25 of every one of them is exact."""
-    texts = [(asked.text, 1.0), *((each.text, each.weight) for each in asked.earlier)]
-    lists = [index.keywords(text, limit=limit, allowed=allowed) for text, _ in texts]
+def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed, together: Together) -> list[Hit]:
+    """The `limit` best by BM25, best first, each text with its weight; exact where one collection is asked."""
+    texts = asked.texts
+    lists = [index.keywords(text, limit=limit, allowed=allowed, pool=together.statistics(text)) for text, _ in texts]
     if len(lists) == 1:
         return lists[0]
     ids = {hit.chunk_id for hits in lists for hit in hits}
     scores: defaultdict[int, float] = defaultdict(float)
     for (text, weight), hits in zip(texts, lists, strict=True):
         missing = frozenset(ids.difference(hit.chunk_id for hit in hits)) if len(hits) == limit else frozenset()
-        rest = index.keywords(text, limit=len(missing), allowed=Only(missing)) if missing else []
+        pool = together.statistics(text)
+        rest = index.keywords(text, limit=len(missing), allowed=Only(missing), pool=pool) if missing else []
         for hit in (*hits, *rest):
             scores[hit.chunk_id] += weight * hit.score
-    best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-    return [Hit(chunk_id, score) for chunk_id, score in best[:limit]]
+    return _best_first(scores)[:limit]
+
+
+def word_scores(index: Reader, asked: Asking, *, ids: frozenset[int], together: Together) -> list[Hit]:
+    """Those of `ids` that hold a word of what is asked, best first, by their exact BM25 over all collections asked."""
+    scores: defaultdict[int, float] = defaultdict(float)
+    for text, weight in asked.texts:
+        pool = together.statistics(text)
+        if pool is None:
+            hits = index.keywords(text, limit=len(ids), allowed=Only(ids))
+        else:
+            hits = index.keyword_scores(text, ids=ids, pool=pool)
+        for hit in hits:
+            scores[hit.chunk_id] += weight * hit.score
+    return _best_first(scores)
+
+
+def _best_first(scores: Mapping[int, float]) -> list[Hit]:
+    return [Hit(*item) for item in sorted(scores.items(), key=lambda item: (-item[1], item[0]))]

@@ -20,11 +20,12 @@ from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
 from rag.models import Chunk, Document
 from rag.models import Page as StoredPage
-from rag.services.asking import Asking, asking, by_words
+from rag.services.asking import Asking, asking, by_words, word_scores
 from rag.services.indexing import Reader, reader
 from rag.services.naming import names_of
 from rag.services.rankers import reranked, weights_of
 from rag.services.reranking import rerank
+from rag.services.together import Together, holding_quotations
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
@@ -91,12 +92,10 @@ def _find(
     orders: Orders | None,
 ) -> list[Source]:
     with _timed(timings, "search"):
-        pools = [
-            _asked(reader(collection, asked.model), asked, allowed, timings) for collection, allowed in within.items()
-        ]
-        found = _gathered(pools, asked)
+        pools, together = _asked(asked, within, timings)
+        found = _gathered(pools, asked, together)
         with _timed(timings, "names"):
-            named = _named(pools, asked, found, scope)
+            named = _named(pools, asked, found, scope, together)
         shipped = prior(found, named)
         learned = _learned(shipped, pools, found, named, scope)
     with _timed(timings, "rerank"):
@@ -129,9 +128,9 @@ def candidates(question: str, scope: Scope) -> Candidates:
     within = {
         each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in _within(scope).items()
     }
-    pools = [_asked(reader(collection, asked.model), asked, allowed, {}) for collection, allowed in within.items()]
-    found = _gathered(pools, asked)
-    named = _named(pools, asked, found, scope)
+    pools, together = _asked(asked, within, {})
+    found = _gathered(pools, asked, together)
+    named = _named(pools, asked, found, scope, together)
     shipped = prior(found, named)
     return Candidates(found, named, _lengths(found, scope), shipped, _learned(shipped, pools, found, named, scope))
 
@@ -181,12 +180,19 @@ class _Pool:
         return frozenset(hit.chunk_id for hit in (*self.dense, *self.keyword)).intersection(ids)
 
 
-def _asked(index: Reader, asked: Asking, allowed: Allowed, timings: dict[str, float]) -> _Pool:
-    with _timed(timings, "meaning"):
-        dense = index.dense(asked.vector, limit=DEPTH, allowed=allowed)
-    with _timed(timings, "words"):
-        keyword = by_words(index, asked, limit=DEPTH, allowed=allowed)
-    return _Pool(index, dense, keyword)
+def _asked(asked: Asking, within: Mapping[UUID, Allowed], timings: dict[str, float]) -> tuple[list[_Pool], Together]:
+    """What each collection gives, of what holds the question's quotations where anything does."""
+    readers = {collection: reader(collection, asked.model) for collection in within}
+    together = Together(readers.values())
+    pools = []
+    for collection, allowed in holding_quotations(asked.text, readers, within).items():
+        index = readers[collection]
+        with _timed(timings, "meaning"):
+            dense = index.dense(asked.vector, limit=DEPTH, allowed=allowed)
+        with _timed(timings, "words"):
+            keyword = by_words(index, asked, limit=DEPTH, allowed=allowed, together=together)
+        pools.append(_Pool(index, dense, keyword))
+    return pools, together
 
 
 def _listed(found: Found, place: str) -> list[int]:
@@ -199,12 +205,19 @@ def _ordered(found: Found, scores: Numbers) -> list[int]:
     return [int(found.ids[index]) for index in best_first(found, scores)]
 
 
-def _gathered(pools: list[_Pool], asked: Asking) -> Found:
+def _gathered(pools: list[_Pool], asked: Asking, together: Together) -> Found:
     """The best of all collections, each with its exact cosine and BM25."""
     dense = _best(hit for pool in pools for hit in pool.dense)
     keyword = _best(hit for pool in pools for hit in pool.keyword)
     liked, worded = ({hit.chunk_id for hit in hits} for hits in (dense, keyword))
-    return gather(dense, keyword, _cosines(pools, asked.vector, worded - liked), _words(pools, asked, liked - worded))
+    if not together.several:
+        completed = _words(pools, asked, liked - worded, together)
+    else:
+        # The indexes chose by the lengths of their own passages.
+        exact = _words(pools, asked, liked | worded, together)
+        keyword = _best(hit for hit in exact if hit.chunk_id in worded)
+        completed = [hit for hit in exact if hit.chunk_id not in worded]
+    return gather(dense, keyword, _cosines(pools, asked.vector, worded - liked), completed)
 
 
 def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hit]:
@@ -212,12 +225,12 @@ def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hi
     return [hit for index, own in asked if own for hit in index.dense(vector, limit=len(own), allowed=Only(own))]
 
 
-def _words(pools: list[_Pool], asked: Asking, ids: Iterable[int]) -> list[Hit]:
+def _words(pools: list[_Pool], asked: Asking, ids: Iterable[int], together: Together) -> list[Hit]:
     each = [(pool.index, pool.of(ids)) for pool in pools]
-    return [hit for index, own in each if own for hit in by_words(index, asked, limit=len(own), allowed=Only(own))]
+    return [hit for index, own in each if own for hit in word_scores(index, asked, ids=own, together=together)]
 
 
-def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope) -> Named | None:
+def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope, together: Together) -> Named | None:
     """Where the question names documents: how well each candidate's fits, and how near each is to what is asked of them.
 
     Only documents of several passages can be named: one of a single passage is a candidate like any other, and its names are
@@ -238,7 +251,7 @@ def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope) -> Nam
         return None
     inside = asking(what.question)
     cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, inside.vector, ids)}
-    words = {hit.chunk_id: hit.score for hit in _words(pools, inside, ids)}
+    words = {hit.chunk_id: hit.score for hit in _words(pools, inside, ids, together)}
     fits = {chunk: what.documents.get(extraction, 0.0) for chunk, extraction in home.items()}
     return Named(
         fit=in_order(ids, fits, 0.0),
