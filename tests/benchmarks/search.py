@@ -15,120 +15,31 @@ import json
 import os
 import re
 import secrets
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
-from numpy.typing import NDArray
 
-from core import testing
 from rag.backends.keywords.base import Entry
 from rag.backends.keywords.tantivy import TantivyIndex
 from rag.backends.vectors.base import VectorIndex
 from rag.domain.ranking import best_first, gather, prior
 from rag.domain.types import Allowed, Everything, Only, Vectors
+from tests.benchmarks.collections import BLOCK, DIMENSION, QUESTIONS, Made, Texts, made
 from tests.benchmarks.installation import machine
+from tests.benchmarks.peers import SHARES, FaissFlat, Peer, Pgvector, SqliteVec, extensible
 from tests.installed import REPOSITORY
 
-DIMENSION = 384
 DEPTH = 100  # hits taken of each list, as rag.services.retrieve does
-QUESTIONS = 60
 WARM = 10  # questions before the clock starts
-SHARES = (1.0, 0.1, 0.01, 0.001)  # of the passages that may be read
-BUCKETS = 1000
-WORDS, QUESTION_WORDS, VOCABULARY = 45, 7, 60_000
-BLOCK = 20_000
 KINDS = {"FaissIndex": "32-bit floats", "HalfIndex": "16-bit floats", "RabitqIndex": "1-bit codes, 16-bit floats"}
-Buckets = NDArray[np.int64]
 Times = list[float]
-
-
-# --- What is searched
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A made-up collection; passage `i` has the id `i`. `buckets` are 0 to 999: who may read a share reads those below it."""
-
-    rows: Vectors
-    buckets: Buckets
-    questions: Vectors
-    asked: list[int]  # the passage that each question is near to
-
-    def readable(self, share: float) -> NDArray[np.bool_]:
-        readable: NDArray[np.bool_] = self.buckets < round(share * BUCKETS)
-        return readable
-
-    def allowed(self, share: float) -> Allowed:
-        return Everything() if share == 1 else Only(frozenset(np.flatnonzero(self.readable(share)).tolist()))
-
-    def nearest(self, share: float) -> list[set[int]]:
-        """The ten nearest readable passages of each question, exactly."""
-        readable = np.flatnonzero(self.readable(share))
-        scores = np.concatenate(
-            [self.questions @ self.rows[readable[start : start + BLOCK]].T for start in range(0, len(readable), BLOCK)],
-            axis=1,
-        )
-        return [set(readable[np.argsort(-row)[:10]].tolist()) for row in scores]
-
-
-def made(count: int) -> Made:
-    chance = np.random.default_rng(count)
-    spread = ((np.arange(DIMENSION) + 2.0) ** -0.4).astype(np.float32)
-    spread /= np.linalg.norm(spread)
-    documents = chance.standard_normal((count // 20 + 1, DIMENSION), dtype=np.float32)
-    topics = chance.standard_normal((count // 400 + 1, DIMENSION), dtype=np.float32)
-    topic_of = chance.integers(0, len(topics), len(documents))
-    rows = np.empty((count, DIMENSION), dtype=np.float32)
-    for start in range(0, count, BLOCK):
-        document = np.arange(start, min(start + BLOCK, count)) // 20
-        own = chance.standard_normal((len(document), DIMENSION), dtype=np.float32)
-        block = spread * (0.59 * topics[topic_of[document]] + 0.5 * documents[document] + 0.63 * own)
-        block[:, 0] += 0.25
-        rows[start : start + len(document)] = block / np.linalg.norm(block, axis=1, keepdims=True)
-    asked = chance.integers(0, count, QUESTIONS)
-    questions = rows[asked] + 1.1 * spread * chance.standard_normal((QUESTIONS, DIMENSION), dtype=np.float32)
-    questions /= np.linalg.norm(questions, axis=1, keepdims=True)
-    buckets = chance.permutation(count) % BUCKETS
-    return Made(rows, buckets, np.ascontiguousarray(questions), asked.tolist())
-
-
-class Texts:
-    """The words of each passage, made when they are asked for: the hundredth word of a language is a hundredth as frequent."""
-
-    def __init__(self) -> None:
-        chance = np.random.default_rng(7)
-        syllables = [
-            first + second for first in "bdfgklmnprstvz" for second in ("a", "e", "i", "o", "u", "an", "er", "is")
-        ]
-        self._vocabulary = [
-            "".join(syllables[place] for place in chance.integers(0, len(syllables), 2 + number % 3))
-            for number in range(VOCABULARY)
-        ]
-        frequency = 1 / (np.arange(VOCABULARY) + 2.7)
-        self._until = np.cumsum(frequency / frequency.sum())
-
-    def block(self, start: int, count: int) -> list[list[str]]:
-        """The words of the passages from `start`, the same at every call for the same `start`."""
-        chance = np.random.default_rng(start)
-        places = np.minimum(np.searchsorted(self._until, chance.random((count, WORDS))), VOCABULARY - 1)
-        return [[self._vocabulary[place] for place in row] for row in places.tolist()]
-
-    def question(self, passage: int) -> str:
-        start = passage // BLOCK * BLOCK
-        words = self.block(start, passage - start + 1)[-1]
-        return " ".join(words[:: WORDS // QUESTION_WORDS][:QUESTION_WORDS])
 
 
 # --- Footnote
@@ -198,149 +109,6 @@ def own_memory() -> int:
     found = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1])
-
-
-# --- The others
-
-
-class Peer(ABC):
-    """Another way to find the ten nearest."""
-
-    name: str
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @abstractmethod
-    def build(self, collection: Made) -> None: ...
-
-    @abstractmethod
-    def near(self, vector: Vectors, share: float) -> list[int]: ...
-
-    @abstractmethod
-    def size(self) -> str:
-        """What it takes, in words."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Ends whatever it has running."""
-
-
-class FaissFlat(Peer):
-    name = "FAISS flat"
-
-    def build(self, collection: Made) -> None:
-        faiss.omp_set_num_threads(1)
-        self._index = faiss.IndexFlatIP(DIMENSION)
-        self._index.add(collection.rows)
-        self._chosen = {
-            share: faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(collection.readable(share))))
-            for share in SHARES
-            if share < 1
-        }
-
-    def near(self, vector: Vectors, share: float) -> list[int]:
-        found: list[int] = self._index.search(vector.reshape(1, -1), 10, params=self._chosen.get(share))[1][0].tolist()
-        return found
-
-    def size(self) -> str:
-        return f"{self._index.ntotal * DIMENSION * 4 / 1e6:.0f} MB of memory"
-
-    def close(self) -> None:
-        del self._index
-
-
-def extensible() -> Any:
-    """A sqlite3 module that can load extensions where there is one: not every Python is built so."""
-    try:
-        return importlib.import_module("pysqlite3")
-    except ImportError:
-        return sqlite3
-
-
-class SqliteVec(Peer):
-    name = "sqlite-vec"
-
-    def build(self, collection: Made) -> None:
-        extension: Any = importlib.import_module("sqlite_vec")
-        self._path = self.folder / "peer.sqlite3"
-        self._database = extensible().connect(self._path, isolation_level=None)
-        self._database.enable_load_extension(True)
-        extension.load(self._database)
-        self._database.execute(
-            f"CREATE VIRTUAL TABLE p USING vec0(id INTEGER PRIMARY KEY, v FLOAT[{DIMENSION}], bucket INTEGER)"
-        )
-        self._database.execute("BEGIN")
-        rows = zip(range(len(collection.rows)), collection.rows, collection.buckets.tolist(), strict=True)
-        self._database.executemany("INSERT INTO p VALUES (?, ?, ?)", ((i, row.data, each) for i, row, each in rows))
-        self._database.execute("COMMIT")
-
-    def near(self, vector: Vectors, share: float) -> list[int]:
-        # Of unit vectors the nearest by distance are those with the largest inner product.
-        more, values = ("", ()) if share == 1 else (" AND bucket < ?", (round(share * BUCKETS),))
-        rows = self._database.execute(f"SELECT id FROM p WHERE v MATCH ? AND k = 10{more}", (vector.data, *values))
-        return [number for (number,) in rows]
-
-    def size(self) -> str:
-        return f"{self._path.stat().st_size / 1e6:.0f} MB of disk"
-
-    def close(self) -> None:
-        self._database.close()
-
-
-class Pgvector(Peer):
-    name = "pgvector, HNSW"
-
-    def build(self, collection: Made) -> None:
-        import psycopg
-
-        self._server = testing.postgresql(self.folder)
-        self._connection = psycopg.connect(self._server.__enter__(), autocommit=True)
-        for statement in (
-            "CREATE EXTENSION vector",
-            f"CREATE TABLE p (id integer PRIMARY KEY, bucket integer, v vector({DIMENSION}))",
-            "SET maintenance_work_mem = '1GB'",
-            "SET hnsw.ef_search = 100",
-            "SET hnsw.iterative_scan = strict_order",  # without it a filter leaves fewer than ten
-        ):
-            self._connection.execute(statement)
-        with self._connection.cursor().copy("COPY p FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-            for start in range(0, len(collection.rows), BLOCK):
-                copy.write(_pg_rows(collection, start))
-            copy.write(b"\xff\xff")
-        self._connection.execute("CREATE INDEX ON p (bucket)")
-        self._connection.execute("CREATE INDEX near ON p USING hnsw (v vector_ip_ops)")
-        self._connection.execute("ANALYZE p")
-
-    def near(self, vector: Vectors, share: float) -> list[int]:
-        text = "[" + ",".join(map(str, vector.tolist())) + "]"
-        more = "" if share == 1 else f"WHERE bucket < {round(share * BUCKETS)}"
-        rows = self._connection.execute(f"SELECT id FROM p {more} ORDER BY v <#> %s::vector LIMIT 10", (text,))
-        return [number for (number,) in rows]
-
-    def size(self) -> str:
-        row = self._connection.execute(
-            "SELECT pg_table_size('p') + pg_indexes_size('p'), pg_relation_size('near')"
-        ).fetchone()
-        assert row is not None
-        return f"{row[0] / 1e6:.0f} MB of disk, {row[1] / 1e6:.0f} of it the index"
-
-    def close(self) -> None:
-        self._connection.close()
-        self._server.__exit__(None, None, None)
-
-
-def _pg_rows(collection: Made, start: int) -> bytes:
-    """Rows as COPY takes them in binary: the number of fields, and each field after its length, all big-endian."""
-    block = collection.rows[start : start + BLOCK]
-    lengths = [("fields", ">i2"), ("l1", ">i4"), ("id", ">i4"), ("l2", ">i4"), ("bucket", ">i4"), ("l3", ">i4")]
-    kind = np.dtype([*lengths, ("dimension", ">i2"), ("unused", ">i2"), ("v", ">f4", (DIMENSION,))])
-    rows = np.zeros(len(block), dtype=kind)
-    rows["fields"], rows["l1"], rows["l2"], rows["l3"] = 3, 4, 4, 4 + 4 * DIMENSION
-    rows["id"] = np.arange(start, start + len(block))
-    rows["bucket"], rows["dimension"], rows["v"] = collection.buckets[start : start + len(block)], DIMENSION, block
-    return rows.tobytes()
 
 
 # --- Measuring
