@@ -20,7 +20,7 @@ from enum import Enum
 
 from rag.domain.words import stem, word_set
 
-_MONTHS = {
+MONTHS = {
     name: number
     for number, names in enumerate(
         (
@@ -151,7 +151,7 @@ def _cut_marks(words: list[str]) -> tuple[list[str], int | None, tuple[int, ...]
         elif word in _COPIES:
             copy = 1
         elif not day:
-            month = (_MONTHS[words.pop()],) if words and words[-1] in _MONTHS else ()
+            month = (MONTHS[words.pop()],) if words and words[-1] in MONTHS else ()
             day = (int(word), *month)
     if not day and (years := [word for word in words if _YEAR.fullmatch(word)]):
         day = (int(years[-1]),)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, Self, TypeVar
 
+from rag.domain.marks import is_mark, marks
 from rag.domain.words import STOPWORDS, WORD, stem, word_set
 
 HEAD = 2_500  # characters from a document's beginning in which its names are looked for
@@ -59,7 +60,14 @@ MOST_NAMED = 3  # documents named side by side
 
 def plain_title(title: str) -> str:
     """A title or file name as words: split where it is joined by case, underscores or hyphens, and without filing noise."""
-    return " ".join(part for part in _PARTS.sub(" ", title).split() if part.casefold() not in _TITLE_NOISE)
+    parts: list[str] = []
+    at = 0
+    for mark in marks(title):
+        parts += _PARTS.sub(" ", title[at : mark.start]).split()
+        parts.append(title[mark.start : mark.end])  # "v3.1" is not two words
+        at = mark.end
+    parts += _PARTS.sub(" ", title[at:]).split()
+    return " ".join(part for part in parts if part.casefold() not in _TITLE_NOISE)
 
 
 def names(title: str, head: str) -> str:
@@ -67,7 +75,7 @@ def names(title: str, head: str) -> str:
 
     `head` is the beginning of its text; what lies past HEAD characters is not looked at.
     """
-    found = {part.casefold(): part[:MOST] for part in map(plain_title, _TITLE_PARTS.split(title)) if part}
+    found = {part.casefold(): part[:MOST] for part in map(plain_title, _title_parts(title)) if part}
     # A name goes on over the end of a line, not over that of a paragraph.
     text = " | ".join(" ".join(part.split()) for part in _PARAGRAPHS.split(head[:HEAD]))
     dates = [match.group() for match in _DATE.finditer(text)]
@@ -80,6 +88,17 @@ def names(title: str, head: str) -> str:
             kept.append(name)
             room -= len(name) + 2
     return "; ".join(kept)
+
+
+def _title_parts(title: str) -> list[str]:
+    """The names that a file system joined to one, by underscores, hyphens or brackets; a date is one of them."""
+    parts: list[str] = []
+    at = 0
+    for mark in marks(title):
+        if len(mark.words) > 1:
+            parts += [*_TITLE_PARTS.split(title[at : mark.start]), title[mark.start : mark.end]]
+            at = mark.end
+    return parts + _TITLE_PARTS.split(title[at:])
 
 
 def _proper(text: str) -> Iterator[str]:
@@ -111,14 +130,39 @@ class _Called:
 def _called(named: str) -> _Called:
     each: list[frozenset[str]] = []
     for name in named.split("; "):
-        stems = frozenset(
-            stem(word)
-            for word in WORD.findall(name)
-            if (folded := word.casefold()) not in STOPWORDS and folded not in _LEGAL_FORMS
-        )
+        stems = frozenset(token.word for token in _tokens(name))
         if stems:
             each.append(stems)
     return _Called(tuple(dict.fromkeys(each)), frozenset().union(*each))
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A word that may name, at [start, end) of its text; `marked`: written with a capital inside the sentence, or a number."""
+
+    start: int
+    end: int
+    word: str
+    marked: bool
+
+
+def _tokens(text: str) -> list[_Token]:
+    """The words of a text that may name something: dates and versions as `rag.domain.marks` has them, of the others the stems."""
+    tokens: list[_Token] = []
+    at = 0
+    for mark in marks(text):
+        tokens += _words(text, at, mark.start)
+        tokens += [_Token(mark.start, mark.end, word, marked=True) for word in mark.words]
+        at = mark.end
+    return tokens + _words(text, at, len(text))
+
+
+def _words(text: str, start: int, end: int) -> list[_Token]:
+    return [
+        _Token(*match.span(), stem(match.group()), _marked(match))
+        for match in WORD.finditer(text, start, end)
+        if (folded := match.group().casefold()) not in STOPWORDS and folded not in _LEGAL_FORMS
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +203,7 @@ def meant(question: str, documents: Mapping[D, str]) -> Meant[D]:
         if best < max(ENOUGH, first / 2) or len(chosen) > most:
             break
         first = first or best
-        numbers = {word for document in chosen for word in matched[document] if word.isdigit()}
+        numbers = {word for document in chosen for word in matched[document] if is_mark(word)}
         for document, weight in weights.items():
             fit = (weight / best) ** 2
             if numbers - matched[document]:
@@ -178,9 +222,16 @@ def _matched(asked: "_Question", called: _Called, left: frozenset[str], common: 
     said: set[str] = set()
     for name in called.names:
         shared = name & left
+        if not any(map(_tells, shared)):
+            continue
         if len(shared) >= SAID * len(name) and shared - common and asked.together(shared):
             said |= shared
     return frozenset(said | (called.words & asked.marked & left)) if said else frozenset()
+
+
+def _tells(word: str) -> bool:
+    """Whether a word may name a document by itself: a version says which of several, not of what."""
+    return not (word.startswith("v") and is_mark(word))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +243,12 @@ class _Question:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        found = [
-            (match, stem(match.group()))
-            for match in WORD.finditer(text)
-            if (folded := match.group().casefold()) not in STOPWORDS and folded not in _LEGAL_FORMS
-        ]
+        found = _tokens(text)
         return cls(
             text=text,
-            spans=tuple(match.span() for match, _ in found),
-            stems=tuple(word for _, word in found),
-            marked=frozenset(word for match, word in found if _marked(match)),
+            spans=tuple((token.start, token.end) for token in found),
+            stems=tuple(token.word for token in found),
+            marked=frozenset(token.word for token in found if token.marked),
         )
 
     @property
@@ -226,7 +273,7 @@ class _Question:
         kept: list[str] = []
         at = 0
         for (start, end), word in zip(self.spans, self.stems, strict=True):
-            if word in said:
+            if word in said and start >= at:  # a date is several words in one place
                 kept.append(self.text[at:start])
                 at = end
         return " ".join("".join([*kept, self.text[at:]]).split())

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import numpy as np
 from django.db.models.functions import Length
-from django.utils import timezone
 
 from rag.domain.evidence import Evidence, weigh
 from rag.domain.followups import Turn
@@ -18,7 +17,7 @@ from rag.domain.learning import features, part, rearranged
 from rag.domain.naming import meant
 from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
-from rag.models import Chunk, Document
+from rag.models import Chunk
 from rag.models import Page as StoredPage
 from rag.services.asking import Asking, asking, by_words, word_scores
 from rag.services.indexing import Reader, reader
@@ -26,6 +25,7 @@ from rag.services.naming import names_of
 from rag.services.rankers import reranked, weights_of
 from rag.services.reranking import rerank
 from rag.services.together import Together, holding_quotations
+from rag.services.validity import left_out
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
@@ -62,7 +62,8 @@ def search(
 ) -> Retrieved:
     """The best passages that this asker may read now. An empty scope finds nothing, and so does an empty question.
 
-    Documents that are not in force (superseded, or before their first day) are left out while others answer the question.
+    Documents that are not in force (superseded, or before their first day) are left out while others answer the question, unless
+    it asks for them.
     `turns` are those before it in its conversation, oldest first, with what the asker may still read of the answers.
     `orders`, for measuring, is given the ids of the chunks as each stage put them, best first.
     """
@@ -72,7 +73,7 @@ def search(
     with _timed(timings, "embed"):
         asked = asking(question, turns)
     within = _within(scope)
-    lapsed = _not_in_force(scope)
+    lapsed = _left_out(asked.standalone, scope)
     in_force = {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
     sources = _find(asked, scope, in_force, limit, timings, orders)
     evidence = weigh(asked.standalone, sources)
@@ -124,7 +125,7 @@ class Candidates:
 def candidates(question: str, scope: Scope) -> Candidates:
     """What a search for the question would choose from, of documents that are in force: for learning how to choose."""
     asked = asking(question)
-    lapsed = _not_in_force(scope)
+    lapsed = _left_out(question, scope)
     within = {
         each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in _within(scope).items()
     }
@@ -246,10 +247,13 @@ def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope, togeth
         if ordinal or extraction in titles:
             several.add(extraction)
         home[chunk], titles[extraction] = extraction, title
-    what = meant(asked.standalone, names_of({extraction: titles[extraction] for extraction in several}))
+    called = names_of({extraction: titles[extraction] for extraction in several})
+    what = meant(asked.standalone, called)
     if not what.documents:
         return None
-    inside = asking(what.question)
+    # What a follow-up asks of the document is in its own words; that it means this one may stand in those before it.
+    own = meant(asked.text, called).question if asked.earlier else what.question
+    inside = asking(own)
     cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, inside.vector, ids)}
     words = {hit.chunk_id: hit.score for hit in _words(pools, inside, ids, together)}
     fits = {chunk: what.documents.get(extraction, 0.0) for chunk, extraction in home.items()}
@@ -270,14 +274,9 @@ def _within(scope: Scope) -> Mapping[UUID, Allowed]:
     return {collection: Only(chunks[collection]) for collection in collections if collection in chunks}
 
 
-def _not_in_force(scope: Scope) -> Mapping[UUID, frozenset[int]]:
-    """The chunks of superseded documents, and of those whose first day is to come, by collection."""
-    today = timezone.localdate()
-    asked = Document.objects.filter(collection_id__in=scope.collections, deleted__isnull=True)
-    documents = {
-        *asked.superseded(today).values_list("id", flat=True),
-        *asked.not_yet_in_force(today).values_list("id", flat=True),
-    }
+def _left_out(question: str, scope: Scope) -> Mapping[UUID, frozenset[int]]:
+    """The chunks of documents that do not answer this question because others are in force, by collection."""
+    documents = left_out(question, scope.collections)
     if not documents:
         return {}
     chunks = Chunk.objects.visible_to(scope).filter(document_id__in=documents)

@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from core import audit
 from core.models import Membership, Role, User
-from rag.domain import lookalikes
+from rag.domain import lookalikes, marks
 from rag.domain.errors import Permanent
 from rag.models import Collection, Document, Unrelated
 from rag.models.index import RunState
@@ -83,6 +83,44 @@ def _heirs(documents: Iterable[Document], today: date) -> Mapping[UUID, Document
         if last is not document:
             heirs[document.pk] = last
     return heirs
+
+
+def left_out(question: str, collections: Iterable[UUID]) -> frozenset[UUID]:
+    """The documents of these collections that do not answer this question, because others are in force.
+
+    Superseded ones, and those whose first day is to come. A question for an older version by its year, date or number is
+    answered by that one, not by what took its place; one for "the previous version" by all that are or were in force.
+    """
+    today = timezone.localdate()
+    asked = Document.objects.filter(collection_id__in=collections, deleted__isnull=True)
+    coming = frozenset(asked.not_yet_in_force(today).values_list("id", flat=True))
+    superseded = {row.pk: row for row in asked.superseded(today).select_related("superseded_by")}
+    if not superseded or marks.asks_for_the_past(question):
+        return coming
+    wanted = {
+        pk
+        for pk, row in superseded.items()
+        if row.superseded_by and marks.asks_for(question, _called(row), _called(row.superseded_by))
+    }
+    heirs = {heir.pk for heir in _line_of(wanted, superseded)}
+    return coming | (superseded.keys() - wanted) | (heirs - wanted)
+
+
+def _called(document: Document) -> str:
+    """A document's title, path and first day: where its year, date or version stands."""
+    return f"{document.title} ; {document.path} ; {document.valid_from or ''}"
+
+
+def _line_of(wanted: Iterable[UUID], superseded: Mapping[UUID, Document]) -> Iterable[Document]:
+    """Every document that took the place of one of these, one after another."""
+    for pk in wanted:
+        passed = {pk}
+        while (row := superseded.get(pk)) is not None and row.superseded_by is not None:
+            pk = row.superseded_by.pk
+            if pk in passed:
+                break
+            passed.add(pk)
+            yield row.superseded_by
 
 
 # --- What people say of it

@@ -107,3 +107,36 @@ def test_a_question_made_of_names_alone_is_still_asked(documents: dict[str, str]
 def test_any_question_is_answered(question: str) -> None:
     found = meant(question, {1: "Acme Supply; 2024", 2: "Blue Yonder; Leave policy", 3: ""})
     assert all(0 < fit <= 1 for fit in found.documents.values())
+
+
+@pytest.fixture
+def versions() -> dict[str, str]:
+    """Three versions of a handbook, two amendments with one party, and papers about something else."""
+    papers = {f"paper {n}": names(f"Minutes {1990 + n}", f"Meeting of the board in room {n}.") for n in range(20)}
+    amendment = "AMENDMENT\n\nThis amendment is made on {} between Acme Supply, Inc. and Northwind Traders Ltd."
+    return papers | {
+        "handbook 2": names("Staff handbook v2", "For all staff."),
+        "handbook 3": names("Staff_handbook_v3.pdf", "For all staff."),
+        "handbook 3.1": names("Staff handbook v3.1", "For all staff."),
+        "amendment 2023": names("Amendment Acme 2023-06-01", amendment.format("1 June 2023")),
+        "amendment 2024": names("Amendment Acme 2024-03-03", amendment.format("3 March 2024")),
+    }
+
+
+@pytest.mark.parametrize("version", ["version 3.1", "v3.1", "Version 3.1"])
+def test_a_version_chooses_among_several_of_one_name(version: str, versions: dict[str, str]) -> None:
+    assert named(f"What does {version} of the staff handbook say about leave?", versions) == {"handbook 3.1"}
+
+
+def test_a_version_alone_names_nothing(versions: dict[str, str]) -> None:
+    assert named("How does one upgrade to MySQL version 3?", versions) == set()
+
+
+@pytest.mark.parametrize("when", ["2024", "March 2024", "3 March 2024", "03.03.2024", "2024-03-03"])
+def test_a_date_chooses_however_it_is_written(when: str, versions: dict[str, str]) -> None:
+    assert named(f"What fee does the {when} amendment with Acme Supply set?", versions) == {"amendment 2024"}
+
+
+def test_a_date_in_a_title_is_kept_whole() -> None:
+    assert "2024-03-03" in names("Amendment_Acme_2024-03-03.pdf", "")
+    assert "v3.1" in names("Staff handbook v3.1", "")
