@@ -30,7 +30,7 @@ from rag.backends.keywords.base import Entry
 from rag.backends.keywords.tantivy import TantivyIndex
 from rag.backends.vectors.base import VectorIndex
 from rag.domain.ranking import best_first, gather, prior
-from rag.domain.types import Allowed, Everything, Only, Vectors
+from rag.domain.types import Allowed, Everything, Hit, Only, Vectors
 from tests.benchmarks.collections import BLOCK, DIMENSION, QUESTIONS, Made, Texts, made
 from tests.benchmarks.installation import machine
 from tests.benchmarks.peers import SHARES, FaissFlat, Peer, Pgvector, SqliteVec, extensible
@@ -76,14 +76,19 @@ class Ours:
         self.words = TantivyIndex.open(self.folder / "words")
 
     def hybrid(self, vector: Vectors, text: str, allowed: Allowed) -> list[int]:
-        dense = self.vectors.search(vector, limit=DEPTH, allowed=allowed)
-        keyword = self.words.search(text, limit=DEPTH, allowed=allowed)
+        dense, keyword = self.by_meaning(vector, allowed), self.by_words(text, allowed)
         liked, worded = ({hit.chunk_id for hit in hits} for hits in (dense, keyword))
         unlike, unworded = frozenset(worded - liked), frozenset(liked - worded)
         cosines = self.vectors.search(vector, limit=len(unlike), allowed=Only(unlike))
         words = self.words.search(text, limit=len(unworded), allowed=Only(unworded))
         found = gather(dense, keyword, cosines, words)
         return [int(found.ids[place]) for place in best_first(found, prior(found))]
+
+    def by_meaning(self, vector: Vectors, allowed: Allowed) -> list[Hit]:
+        return self.vectors.search(vector, limit=DEPTH, allowed=allowed)
+
+    def by_words(self, text: str, allowed: Allowed) -> list[Hit]:
+        return self.words.search(text, limit=DEPTH, allowed=allowed)
 
     def near(self, vector: Vectors, allowed: Allowed) -> list[int]:
         return [hit.chunk_id for hit in self.vectors.search(vector, limit=10, allowed=allowed)]
@@ -158,6 +163,10 @@ class Figures:
             for share in SHARES
         ]
         np.save(folder / "questions.npy", collection.questions)
+        for share in SHARES:
+            meaning = timed(lambda i, among=allowed[share]: ours.by_meaning(collection.questions[i], among))  # type: ignore[misc]
+            words = timed(lambda i, among=allowed[share]: ours.by_words(asked[i], among))  # type: ignore[misc]
+            say(f"{count:,}, {share:.1%} readable: by meaning {shown(meaning)}, by words {shown(words)}")
         own, shared, disk = sizes(ours, count)
         label = f"{count:,}"
         say(f"{label}: hybrid {cells}; vectors written in {seconds[0]:.0f} s, words in {seconds[1]:.0f} s")
