@@ -381,3 +381,30 @@ def test_what_is_added_and_removed_after_opening_counts_beside_the_codes(
             found += len({hit.chunk_id for hit in hits} & {hit.chunk_id for hit in best})
             assert not {hit.chunk_id for hit in hits} & set(gone) - set(new)
         assert found >= 0.99 * 250
+
+
+def test_where_the_first_hits_do_not_stand_clear_more_vectors_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In vectors without any clusters the nearest are hardly nearer than the rest: the codes alone cannot tell them apart."""
+    chance = np.random.default_rng(0)
+    rows, questions = (chance.standard_normal((count, 96)).astype(np.float32) for count in (8000, 20))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    questions /= np.linalg.norm(questions, axis=1, keepdims=True)
+    index = RabitqIndex.create(dimension=96)
+    index.add(range(len(rows)), rows)
+    index.publish(tmp_path / "1")
+    opened = RabitqIndex.open(tmp_path / "1", dimension=96)
+    for name, value in (("EXACT_MOST", 50), ("CANDIDATES_LEAST", 60), ("CANDIDATES_EACH", 6)):
+        monkeypatch.setattr(rabitq, name, value)
+
+    def recall() -> float:
+        hits = (opened.search(question, limit=10, allowed=Everything()) for question in questions)
+        best = (set(np.argsort(-(rows @ question))[:10].tolist()) for question in questions)
+        return sum(len({hit.chunk_id for hit in a} & b) for a, b in zip(hits, best, strict=True)) / (
+            10 * len(questions)
+        )
+
+    assert recall() >= 0.98
+    monkeypatch.setattr(rabitq, "CLEAR", -100.0)
+    assert recall() < 0.8
