@@ -12,7 +12,7 @@ change next to nothing where it says enough. docs/conversations.md has the figur
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -170,12 +170,15 @@ def earlier(question: str, turns: Sequence[Turn]) -> list[Earlier]:
     return found
 
 
-def on_topic(question: str, vector: Vectors, before: Sequence[Vectors]) -> float:
+def on_topic(
+    question: str, vector: Vectors, before: Sequence[Vectors], *, likeness: Callable[[float], float] = float
+) -> float:
     """The share of the weights that stays, by the likeness of what was said before: 1 where the question clearly leans or is about
-    the same, 0 where it is about something else. All vectors have length 1."""
+    the same, 0 where it is about something else. All vectors have length 1; `likeness` brings the cosines of another model to the
+    scale on which the bounds were chosen."""
     if not before or lean(question) is Lean.CLEARLY:
         return 1.0
-    nearest = max(float(np.dot(vector, other)) for other in before)
+    nearest = likeness(max(float(np.dot(vector, other)) for other in before))
     return min(max((nearest - OTHER_TOPIC) / (SAME_TOPIC - OTHER_TOPIC), 0.0), 1.0)
 
 

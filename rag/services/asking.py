@@ -38,7 +38,7 @@ def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
     own = embed(question)
     before = earlier(question, turns)
     vectors = [embed(each.text) for each in before]
-    share = on_topic(question, own, vectors)
+    share = on_topic(question, own, vectors, likeness=model.identity.likeness)
     if not before or share <= 0:
         return Asking(question, question, own, model.identity)
     weighed = tuple(replace(each, weight=share * each.weight) for each in before)

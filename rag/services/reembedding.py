@@ -142,10 +142,10 @@ def _run(row: EmbeddingModel, lease: Lease) -> None:
 def _batches(row: EmbeddingModel, lease: Lease) -> Iterator[list[int]]:
     """Ids of passages that lack a vector of the model, alike lengths together; how far it has come is noted on the way."""
     newest = Chunk.objects.for_maintenance().aggregate(newest=Max("pk"))["newest"] or 0
-    after, whole = row.seen, newest
+    # Asked before looking: a document may become ready in between, and its passages then come again. What comes from here on is
+    # behind `newest`.
+    after, whole = row.seen, _first_on_its_way(row.seen, newest) - 1
     while True:
-        # Asked before looking: a document may become ready in between. Its passages then come again.
-        whole = min(whole, _first_on_its_way(row.seen, newest) - 1)
         rows = lacking(row).filter(pk__gt=after, pk__lte=newest).annotate(size=Length("text")).order_by("pk")
         found = list(rows.values_list("pk", "size")[:_FETCHED])
         lease.write(seen=max(min(after if found else newest, whole), row.seen))

@@ -148,7 +148,9 @@ def test_a_damaged_model_that_is_not_in_use_keeps_nothing_from_starting(
 
 def test_what_stands_against_a_folder_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
     short = tiny_models.make(tmp_path / "short", reads=128)
-    with pytest.raises(Unfit, match="reads at most 128 tokens; the passages of Footnote have up to 252"):
+    with pytest.raises(
+        Unfit, match=f"reads at most 128 tokens; the passages of Footnote have up to {embedding_models.LEAST_TOKENS}"
+    ):
         embedding_models.add(None, short)
     (short / "model.safetensors").rename(short / "pytorch_model.bin")
     with pytest.raises(CommandError, match="a pickle"):

@@ -162,3 +162,10 @@ def test_any_conversation_has_bounded_weights(question: str, turns: list[Turn]) 
     assert sum(each.weight for each in found) < 1
     assert all(each.text.strip() for each in found)
     assert standalone(question, turns).startswith(question)
+
+
+def test_another_model_s_cosines_are_judged_on_the_common_scale() -> None:
+    question, elsewhere = np.array([1.0, 0.0], dtype=np.float32), np.array([0.8, 0.6], dtype=np.float32)
+    asked = "Which forms does the laboratory accept for blood samples?"
+    assert on_topic(asked, question, [elsewhere]) == 1
+    assert on_topic(asked, question, [elsewhere], likeness=lambda cosine: 4 * cosine - 3.2) == 0
