@@ -35,7 +35,7 @@ Halves = NDArray[np.float16]
 # Measured on one core of 2.6 GHz with a million vectors of 384 numbers: a look at all codes takes 12 ms, at all through a
 # filter 13 ms, at 10,000 of them picked out 2 ms and at 100,000 of them 9 ms; scoring 1,000 vectors .2 ms, 4,000 of them 1.3 ms.
 EXACT_MOST = 4096  # allowed vectors up to which all are scored
-PICKED_MOST = 1 / 8  # share of allowed vectors up to which their codes are picked out: it takes memory for twice of them
+PICKED_MOST = 1 / 8  # share of allowed vectors up to which their codes are picked out; more would take much memory
 # Candidates that are scored for each hit asked for, and at least. Of 26,000 MiniLM vectors the first 500 candidates hold
 # every one of the ten nearest, and .975 of the hundred nearest; 1,000 hold .996 and 2,000 hold .9994 of them. Of a million
 # made-up ones, as far from each other, 1,000 hold .995 of the ten and 2,000 hold .963 of the hundred nearest.
