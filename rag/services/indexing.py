@@ -37,7 +37,7 @@ from rag.models import Chunk, Collection, IndexGeneration, Removal, Vector
 from rag.models.content import ChunkQuerySet
 from rag.models.index import IndexKind
 from rag.services.generations import new_vectors, open_vectors, removals, tail_index, write_vectors
-from rag.services.naming import names_of
+from rag.services.naming import beside_passages
 from rag.services.steps import step
 from rag.slots import embedding_identity, kept_models, keyword_index
 
@@ -213,9 +213,9 @@ def _entries(chunks: ChunkQuerySet) -> Iterator[list[Entry]]:
     columns = ("id", "text", "heading", "extraction__language", "extraction_id", "document__title")
     rows = chunks.values_list(*columns).iterator(chunk_size=BATCH)
     while batch := list(islice(rows, BATCH)):
-        named = names_of({extraction: title for *_, extraction, title in batch})
+        beside = beside_passages({extraction: title for *_, extraction, title in batch})
         yield [
-            Entry(chunk_id=chunk_id, text=text, context=" ".join([named[extraction], *heading]), language=language)
+            Entry(chunk_id=chunk_id, text=text, context=" ".join([beside[extraction], *heading]), language=language)
             for chunk_id, text, heading, language, extraction, _title in batch
         ]
 

@@ -6,8 +6,9 @@ import pytest
 
 from core.models import User
 from rag.access import scope_for_all
-from rag.models import Collection, Document
+from rag.models import Chunk, Collection, Document
 from rag.services import library, retrieve
+from rag.services.naming import beside_passages
 
 AddText = Callable[..., Document]
 
@@ -64,3 +65,17 @@ def test_near_copies_of_a_passage_are_shown_once(alice: User, contracts: dict[st
     assert len(texts) > 1
     assert sum(text.count(FILLING.strip()) for text in texts) <= len(texts)
     assert len({" ".join(text.casefold().split()) for text in texts}) == len(texts)
+
+
+def test_only_passages_that_share_a_document_are_searched_with_its_names(
+    alice: User, policies: Collection, contracts: dict[str, Document], add_text: AddText
+) -> None:
+    note = add_text(alice, policies, "note.md", "Acme Supply and Blue Yonder met on Tuesday.")
+    titles = {chunk.extraction_id: document.title for document, chunk in _firsts(note, contracts["Contoso Trading"])}
+    alone, shared = beside_passages(titles).values()
+    assert "Acme" not in alone
+    assert "Contoso Trading" in shared
+
+
+def _firsts(*documents: Document) -> list[tuple[Document, Chunk]]:
+    return [(document, Chunk.objects.for_maintenance().get(document=document, ordinal=0)) for document in documents]

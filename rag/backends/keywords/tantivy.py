@@ -52,7 +52,7 @@ from rag.domain.identifiers import identifiers
 from rag.domain.pooling import Statistics, Term, saturation
 from rag.domain.types import Allowed, Everything, Except, Hit, Only, allowed_ids
 
-KIND = "tantivy/3"  # raise the number when fields, word rules or the context change: older folders are then rebuilt
+KIND = "tantivy/4"  # raise the number when fields, word rules or the context change: older folders are then rebuilt
 SEAL = "footnote.json"
 LOCK = ".footnote.lock"
 
