@@ -38,7 +38,7 @@ class Made:
             [self.questions @ self.rows[readable[start : start + BLOCK]].T for start in range(0, len(readable), BLOCK)],
             axis=1,
         )
-        return [set(readable[np.argsort(-row)[:10]].tolist()) for row in scores]
+        return [set(readable[np.argpartition(row, max(len(row) - 10, 0))[-10:]].tolist()) for row in scores]
 
 
 def made(count: int) -> Made:
