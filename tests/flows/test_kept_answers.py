@@ -71,7 +71,7 @@ def keep(client: Client, answer: Answer, **more: str) -> str:
 def test_a_thumb_up_keeps_nothing_and_offers_to(bob: User, hours: Document, as_user: AsUser) -> None:
     client, answer = as_user(bob), answered(bob, hours)
     shown = rate(client, answer, "up")
-    assert "Keep this question to improve this collection" in shown
+    assert "Keep this question" in shown
     assert "not your name" in shown
     assert KeptQuestion.objects.count() == 0
     assert "Keep this question" not in rate(client, answer, "down")
@@ -141,7 +141,7 @@ def test_an_opened_citation_is_kept_when_its_reader_says_that_it_answers(
     client, answer = as_user(bob), answered(bob, hours)
     page = reverse("page", args=[hours.pk, 1, 1])
     opened = client.get(page, {"passage": "1.0-1.16", "answer": str(answer.pk)}).content.decode()
-    assert "Does this passage answer" in opened
+    assert "Does this passage answer it?" in opened
     assert KeptQuestion.objects.count() == 0  # opening alone keeps nothing
 
     target = reverse("answer_keep_passage", args=[answer.pk, hours.pk, 1])
@@ -164,7 +164,7 @@ def test_nothing_is_offered_on_a_page_that_no_answer_of_the_readers_led_to(
         (as_user(bob), {"passage": "1.0-1.16"}),
         (as_user(bob), {"answer": str(of_bob.pk)}),
     ):
-        assert "Does this passage answer" not in client.get(page, query).content.decode()
+        assert "Does this passage answer it?" not in client.get(page, query).content.decode()
     other = add_text(alice, policies, "other.txt", "Other words that no answer cites.")
     response = as_user(bob).post(
         reverse("answer_keep_passage", args=[of_bob.pk, other.pk, 1]), {"passage": "1.0-1.9", "keep": "yes"}
