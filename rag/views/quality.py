@@ -22,7 +22,7 @@ from rag.models.ranking import RankerKind
 from rag.services import field_csv, kept_questions, learning, rankers
 from rag.services.kept_questions import Taken
 from rag.slots import reranker
-from rag.views.quality_figures import standing
+from rag.views.quality_figures import over_time, standing
 
 _NOT_FOUND = "There is nothing here."
 PAGE = 50  # questions
@@ -48,6 +48,7 @@ def _page(request: SignedIn, found: Collection, *, status: int = 200, **extra: o
         "fewest": FEWEST,
         "enough": questions.paginator.count >= FEWEST,
         "rankings": [learned, reranked] if model or reranked.on else [learned],
+        "over_time": over_time(found),
         "reranker": model.name if model else "",
         "form": QuestionsForm(),
     }

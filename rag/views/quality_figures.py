@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.utils.translation import gettext as _
 
@@ -9,8 +10,9 @@ from rag.domain.learning import Figures
 from rag.evaluation.metrics import difference, interval
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind, RankerState
-from rag.services import rankers
+from rag.services import measurements, rankers
 
+POINTS = 11  # one more measuring than is shown
 EARLIER = 5  # rankings that were on before and can be gone back to
 
 
@@ -101,3 +103,22 @@ def _measure(name: str, called: str, before: Sequence[float], after: Sequence[fl
         gain=gain,
         gain_between=(low, high),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What the whole search reached on the collection's kept questions at one time."""
+
+    made: datetime
+    questions: int
+    ndcg: float
+    recall: float
+
+
+def over_time(collection: Collection) -> list[Point]:
+    """The newest measurings of the collection, the newest first."""
+    points = []
+    for each in measurements.history(collection)[:-POINTS:-1]:
+        means = each.stages[-1]["means"] if each.stages else {}
+        points.append(Point(each.made, each.questions, means.get("nDCG@10", 0.0), means.get("recall@10", 0.0)))
+    return points

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from core.models import User
 from rag.domain.learning import FEATURES
-from rag.models import Collection, Document, KeptQuestion, Ranker
+from rag.models import Collection, Document, Evaluation, KeptQuestion, Ranker
 from rag.models.ranking import RankerKind, RankerState
 from rag.services.indexing import current_digest
 
@@ -147,3 +147,14 @@ def test_long_lists_have_pages(client: Client, policies: Collection) -> None:
     assert "Question 0?" not in shown(client, policies)
     assert "Question 0?" in shown(client, policies, "?page=2")
     assert "Question 0?" in shown(client, policies, "?page=99")
+
+
+def test_what_was_measured_is_listed_over_time(client: Client, policies: Collection, secrets: Collection) -> None:
+    assert "Over time" not in shown(client, policies)
+    for collection, reached in ((policies, 0.625), (secrets, 0.875)):
+        stages = [{"stage": "shown", "means": {"nDCG@10": reached, "recall@10": 0.75}}]
+        Evaluation.objects.create(collection=collection, name="x", questions=30, passages=100, stages=stages)
+    page = shown(client, policies)
+    assert "Over time" in page
+    assert "0.625" in page
+    assert "0.875" not in page
