@@ -291,7 +291,8 @@ def _by_collection(rows: Iterable[tuple[UUID, int]]) -> Mapping[UUID, frozenset[
 
 
 def _best(hits: Iterable[Hit]) -> list[Hit]:
-    return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[: 2 * DEPTH]
+    """As many as one collection would give that holds all of them."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.chunk_id))[:DEPTH]
 
 
 @dataclass(frozen=True, slots=True)

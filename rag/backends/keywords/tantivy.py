@@ -78,6 +78,7 @@ class TantivyIndex(KeywordIndex):
         self._folder = folder
         self._index = index
         self._searcher: Any = None
+        self._measured: _Measured | None = None
 
     @classmethod
     def create(cls, folder: Path) -> Self:
@@ -116,8 +117,11 @@ class TantivyIndex(KeywordIndex):
         if limit <= 0 or not searcher.num_docs:
             return []
         with _damage("the index cannot be searched"):
-            wanted = asked(question, self.languages() if pool is None else pool.languages)
-            own = self._rarities(searcher, wanted) if pool is None else self._statistics(searcher, wanted)
+            if pool is None:
+                wanted = asked(question, self.languages())
+                own = Statistics(int(searcher.num_docs), {}, _holding(searcher, wanted))
+            else:
+                wanted, own = self._measure(searcher, question, pool.languages)
             query = query_for(wanted, self._index.schema, own=own, pool=pool or own)
         if query is None:
             return []
@@ -134,8 +138,7 @@ class TantivyIndex(KeywordIndex):
     def scores(self, question: str, *, ids: frozenset[int], pool: Statistics) -> list[Hit]:
         searcher = self._searcher
         with _damage("the index cannot be searched"):
-            wanted = asked(question, pool.languages)
-            own = self._statistics(searcher, wanted)
+            wanted, own = self._measure(searcher, question, pool.languages)
             query = query_for(wanted, self._index.schema, own=own, pool=pool)
             if query is None or not ids:
                 return []
@@ -148,7 +151,7 @@ class TantivyIndex(KeywordIndex):
 
     def statistics(self, question: str, *, languages: frozenset[str]) -> Statistics:
         with _damage("the index cannot be searched"):
-            return self._statistics(self._searcher, asked(question, languages))
+            return self._measure(self._searcher, question, languages)[1]
 
     def languages(self) -> frozenset[str]:
         with _damage("the index cannot be searched"):
@@ -178,9 +181,14 @@ class TantivyIndex(KeywordIndex):
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
-    def _rarities(self, searcher: Any, wanted: Asked) -> Statistics:
-        """Enough of the statistics for a search of this index alone."""
-        return Statistics(int(searcher.num_docs), {}, _holding(searcher, wanted))
+    def _measure(self, searcher: Any, question: str, languages: frozenset[str]) -> tuple[Asked, Statistics]:
+        """What the question asks for, and the statistics for it; kept, because a pooled search needs them three times."""
+        kept = self._measured
+        if kept is None or kept.searcher is not searcher or (kept.question, kept.languages) != (question, languages):
+            wanted = asked(question, languages)
+            kept = _Measured(searcher, question, languages, wanted, self._statistics(searcher, wanted))
+            self._measured = kept
+        return kept.asked, kept.statistics
 
     def _statistics(self, searcher: Any, wanted: Asked) -> Statistics:
         languages = self.languages()
@@ -303,6 +311,16 @@ def _document(entry: Entry) -> Any:
 
 def _holding(searcher: Any, wanted: Asked) -> dict[Term, int]:
     return {term: count for term in wanted.terms if (count := int(searcher.doc_freq(*term)))}
+
+
+class _Measured(NamedTuple):
+    """A question as it was last measured, and by what."""
+
+    searcher: Any
+    question: str
+    languages: frozenset[str]
+    asked: Asked
+    statistics: Statistics
 
 
 class _Explained(NamedTuple):
