@@ -28,7 +28,8 @@ from rag.services.queues import Turn, TurnOver, Work
 from rag.services.steps import step
 from rag.slots import model_of, passage_embedder
 
-_FETCHED = 4 * embedding.EMBED_BATCH  # passages whose lengths are compared: alike ones share a batch
+# Passages that are looked up at a time: alike lengths share a batch, and among a million finding the next ones takes most of a second.
+_FETCHED = 64 * embedding.EMBED_BATCH
 _BULK = True  # behind what people upload
 
 
@@ -68,7 +69,7 @@ def look_again() -> None:
 def finished_passages() -> ChunkQuerySet:
     """The passages of documents that are ready: what a model has to have vectors of."""
     return Chunk.objects.for_maintenance().filter(
-        extraction__revision__run__state=RunState.READY, document__deleted__isnull=True
+        extraction__revision__run__state=RunState.READY, extraction__revision__document__deleted__isnull=True
     )
 
 
