@@ -26,7 +26,9 @@ _PARTS = re.compile(
 )
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 # File endings, and what filing systems write into names.
-_TITLE_PARTS = re.compile(r"_+|\s+[-–—]\s+|(?<=\d)-|-(?=\d)|\s*[()\[\]]\s*")
+_FILE_PARTS = re.compile(r"_+|\s+[-–—]\s+|(?<=\d)-|-(?=\d)|\s*[()\[\]]\s*")
+# A title in words is one name: "Toll-like receptor-3 (TLR3)" is not called "3", nor "Step Back (album)" an album.
+_TITLE_PARTS = re.compile(r"\s+[-–—]\s+")
 _TITLE_NOISE = word_set("pdf docx doc odt rtf txt html htm md xlsx xls pptx eml msg epub ex exhibit scan copy final")
 _CAPITAL = r"(?:[A-ZÀ-Ý][\w&'’]*(?:[.-]\w+)*\.?)"
 _NAME = re.compile(
@@ -45,6 +47,10 @@ _BOILERPLATE = word_set(
     """
 )
 _LEAST_WORDS, _MOST_WORDS = 2, 10  # of a name in running text
+_BETWEEN = re.compile(r"\b(?:between|among|zwischen)\b", re.IGNORECASE)
+_BETWEEN_WITHIN = 200  # characters
+_NEXT = re.compile(r"[,\s]*([\w.]+)")
+_CALLED = re.compile(r"[^.;]{0,80}\([^)]{0,30}[\"“„']")  # … a Delaware corporation ("Supplier")
 # What follows a company's name by law and is left out when people speak of it.
 _LEGAL_FORMS = word_set(
     "ag bv co company corp corporation ev gmbh inc incorporated kg limited llc llp lp ltd nv plc sa sarl se"
@@ -77,9 +83,9 @@ def names(title: str, head: str) -> str:
     """
     found = {part.casefold(): part[:MOST] for part in map(plain_title, _title_parts(title)) if part}
     # A name goes on over the end of a line, not over that of a paragraph.
-    text = " | ".join(" ".join(part.split()) for part in _PARAGRAPHS.split(head[:HEAD]))
-    dates = [match.group() for match in _DATE.finditer(text)]
-    for name in [*_proper(text), *dates]:
+    paragraphs = [" ".join(part.split()) for part in _PARAGRAPHS.split(head[:HEAD])]
+    dates = [match.group() for match in _DATE.finditer(" | ".join(paragraphs))]
+    for name in [*(name for paragraph in paragraphs for name in _proper(paragraph)), *dates]:
         found.setdefault(name.casefold(), name)
     kept: list[str] = []
     room = MOST
@@ -92,25 +98,43 @@ def names(title: str, head: str) -> str:
 
 def _title_parts(title: str) -> list[str]:
     """The names that a file system joined to one, by underscores, hyphens or brackets; a date is one of them."""
+    split = _FILE_PARTS if "_" in title or " " not in title.strip() else _TITLE_PARTS
     parts: list[str] = []
     at = 0
     for mark in marks(title):
         if len(mark.words) > 1:
-            parts += [*_TITLE_PARTS.split(title[at : mark.start]), title[mark.start : mark.end]]
+            parts += [*split.split(title[at : mark.start]), title[mark.start : mark.end]]
             at = mark.end
-    return parts + _TITLE_PARTS.split(title[at:])
+    return parts + split.split(title[at:])
 
 
-def _proper(text: str) -> Iterator[str]:
-    """Runs of at least two capitalised words, less the boilerplate in front."""
-    for match in _NAME.finditer(text):
+def _proper(paragraph: str) -> Iterator[str]:
+    """Runs of at least two capitalised words that name the document, less the boilerplate in front.
+
+    In running text those are its parties: with a legal form, said to be "between", or given a short name. Whoever else is
+    spoken of there names what the document is about, and many more are about that.
+    """
+    heading = len(paragraph.split()) <= _MOST_WORDS + 2 and not paragraph.endswith((".", "!", "?"))
+    for match in _NAME.finditer(paragraph):
         words = match.group().strip(" ,.").split()
         while words and _says_nothing(words[0]):
             words.pop(0)
         while words and words[-1].casefold() in STOPWORDS:
             words.pop()
-        if _LEAST_WORDS <= len(words) <= _MOST_WORDS and not all(map(_says_nothing, words)):
+        if not _LEAST_WORDS <= len(words) <= _MOST_WORDS or all(map(_says_nothing, words)):
+            continue
+        if heading or _is_party(paragraph, match):
             yield " ".join(words)
+
+
+def _is_party(paragraph: str, match: re.Match[str]) -> bool:
+    next_word = _NEXT.match(paragraph, match.end())
+    words = [*match.group().split(), next_word.group(1) if next_word else ""]
+    return bool(
+        _LEGAL_FORMS.intersection(word.replace(".", "").strip(",").casefold() for word in words)
+        or _BETWEEN.search(paragraph[max(0, match.start() - _BETWEEN_WITHIN) : match.start()])
+        or _CALLED.match(paragraph, match.end())
+    )
 
 
 def _says_nothing(word: str) -> bool:
@@ -230,8 +254,8 @@ def _matched(asked: "_Question", called: _Called, left: frozenset[str], common: 
 
 
 def _tells(word: str) -> bool:
-    """Whether a word may name a document by itself: a version says which of several, not of what."""
-    return not (word.startswith("v") and is_mark(word))
+    """Whether a word may name a document by itself: a version or a small number says which of several, not of what."""
+    return not (word.startswith("v") and is_mark(word)) and not (word.isdigit() and len(word) < 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,3 +140,46 @@ def test_a_date_chooses_however_it_is_written(when: str, versions: dict[str, str
 def test_a_date_in_a_title_is_kept_whole() -> None:
     assert "2024-03-03" in names("Amendment_Acme_2024-03-03.pdf", "")
     assert "v3.1" in names("Staff handbook v3.1", "")
+
+
+PAPERS = {
+    "tlr": names(
+        "Toll-like receptor-3 mediates HIV-1 transactivation (TLR3)", "We studied Toll Like Receptor 3 in cells."
+    ),
+    "cyclin": names("Cyclin A1 is required for meiosis", "Cyclin A2 and Coronary Artery Disease were seen in 5 mice."),
+    "album": names("Step Back (album)", "Step Back is an album by Johnny Winter with Leslie West."),
+    "hearing": names("Hearing loss in adults", "The World Health Organization counts 1 in 5."),
+    **{f"other {n}": names(f"Subject {chr(65 + n)} of the survey", "Nothing is named here.") for n in range(16)},
+}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is type 1 diabetes found in 5 of 100 adults?",
+        "Does Cyclin A2 destruction end mitosis?",
+        "What is postoperative mortality in Coronary Artery Disease?",
+        "Are Steve Perry and Leslie West both singers?",
+        "Which album was recorded in 3 days?",
+        "How many people does the World Health Organization employ?",
+    ],
+)
+def test_what_a_document_only_speaks_of_does_not_name_it(question: str) -> None:
+    assert named(question, PAPERS) == set()
+
+
+def test_a_title_in_words_is_still_said_in_part() -> None:
+    assert named("Who plays guitar on the record Step Back?", PAPERS) == {"album"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "This contract is made between Tailspin Toys and Wingtip Studio Works on 2 May 2021.",
+        "Wingtip Studio Works, Inc. (the buyer) and the seller agree as follows, each for itself and for nobody else.",
+        'Wingtip Studio Works, a partnership under the law of Ohio ("Buyer"), and the seller agree on what follows here.',
+        "Wingtip Studio Works\n\nTerms of business",
+    ],
+)
+def test_a_party_is_named_however_it_is_introduced(head: str) -> None:
+    assert "Wingtip Studio Works" in names("scan_0017.pdf", head)
