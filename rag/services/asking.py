@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rag.backends.embedders.base import Identity
 from rag.domain.followups import Earlier, Turn, earlier, on_topic, standalone
 from rag.domain.types import Allowed, Hit, Only, Vectors
 from rag.services.indexing import Reader
 from rag.services.together import Together
-from rag.slots import embedding_model, question_embedder
+from rag.slots import Model, embedding_model, question_embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Asking:
     text: str
     standalone: str
     vector: Vectors
-    model: Identity
+    model: Model
     earlier: tuple[Earlier, ...] = ()
 
     @property
@@ -31,21 +30,21 @@ class Asking:
         return [(self.text, 1.0), *((each.text, each.weight) for each in self.earlier)]
 
 
-def asking(question: str, turns: Sequence[Turn] = ()) -> Asking:
-    """The question with what it takes from the `turns` before it, oldest first."""
-    model = embedding_model()  # asked once: it may be switched at any moment
+def asking(question: str, turns: Sequence[Turn] = (), *, model: Model | None = None) -> Asking:
+    """The question with what it takes from the `turns` before it, oldest first; by `model`, or the one in use."""
+    model = model or embedding_model()  # asked once: it may be switched at any moment
     embed = question_embedder(model).embed_question
     own = embed(question)
     before = earlier(question, turns)
     vectors = [embed(each.text) for each in before]
     share = on_topic(question, own, vectors, likeness=model.identity.likeness)
     if not before or share <= 0:
-        return Asking(question, question, own, model.identity)
+        return Asking(question, question, own, model)
     weighed = tuple(replace(each, weight=share * each.weight) for each in before)
     # Cosines are linear: ranking by the sum of the vectors is ranking by the weighted sum of their cosines.
     mixed = own + np.sum([each.weight * vector for each, vector in zip(weighed, vectors, strict=True)], axis=0)
     vector = (mixed / np.linalg.norm(mixed)).astype(own.dtype)
-    return Asking(question, standalone(question, turns), vector, model.identity, weighed)
+    return Asking(question, standalone(question, turns), vector, model, weighed)
 
 
 def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed, together: Together) -> list[Hit]:

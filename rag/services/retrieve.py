@@ -183,7 +183,7 @@ class _Pool:
 
 def _asked(asked: Asking, within: Mapping[UUID, Allowed], timings: dict[str, float]) -> tuple[list[_Pool], Together]:
     """What each collection gives, of what holds the question's quotations where anything does."""
-    readers = {collection: reader(collection, asked.model) for collection in within}
+    readers = {collection: reader(collection, asked.model.identity) for collection in within}
     together = Together(readers.values())
     pools = []
     for collection, allowed in holding_quotations(asked.text, readers, within).items():
@@ -253,7 +253,7 @@ def _named(pools: list[_Pool], asked: Asking, found: Found, scope: Scope, togeth
         return None
     # What a follow-up asks of the document is in its own words; that it means this one may stand in those before it.
     own = meant(asked.text, called).question if asked.earlier else what.question
-    inside = asking(own)
+    inside = asking(own, model=asked.model)
     cosines = {hit.chunk_id: hit.score for hit in _cosines(pools, inside.vector, ids)}
     words = {hit.chunk_id: hit.score for hit in _words(pools, inside, ids, together)}
     fits = {chunk: what.documents.get(extraction, 0.0) for chunk, extraction in home.items()}

@@ -18,6 +18,7 @@ from rag import samples, slots
 from rag.access import scope_for
 from rag.config import rag_config
 from rag.domain.errors import Permanent
+from rag.domain.naming import Meant
 from rag.domain.types import Allowed, Everything, Hit, Vectors
 from rag.models import Collection, Document, EmbeddingModel, IndexGeneration, Vector
 from rag.models.embedding_model import EmbeddingState
@@ -440,10 +441,13 @@ class Watched:
         monkeypatch.setattr(indexing.Reader, "_follow_vectors", watched_refresh)
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["plain", "naming a document"])
 def test_no_question_meets_the_vectors_of_another_model_whenever_the_switch_comes(
-    ready: EmbeddingModel, alice: User, policies: Collection, monkeypatch: pytest.MonkeyPatch
+    ready: EmbeddingModel, alice: User, policies: Collection, monkeypatch: pytest.MonkeyPatch, *, named: bool
 ) -> None:
     watched = Watched(monkeypatch)
+    if named:  # then what it asks of the document is embedded too, after the first search
+        monkeypatch.setattr(retrieve, "meant", lambda _question, called: Meant("notice", dict.fromkeys(called, 1.0)))
     scope = scope_for(alice, asked=[policies.pk])
     reader, moments = indexing.reader, 0
 
