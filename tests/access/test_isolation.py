@@ -54,8 +54,8 @@ WORDS = (
     "courier",
     "rent",
 )
-# The promise is 10,000 (FOOTNOTE_SLOW_TESTS=1); each run of the suite asks a part of them, others every time.
-QUERIES = 10_000 if os.environ.get("FOOTNOTE_SLOW_TESTS") else 600
+# The promise is 10,000 (SLOW_TESTS=1); each run of the suite asks a part of them, others every time.
+QUERIES = 10_000 if os.environ.get("SLOW_TESTS") else 600
 
 
 def stored(collection: Collection, name: str, text: str) -> Document:
