@@ -20,10 +20,11 @@ from rag.services.indexing import current_digest
 from rag.slots import reranker
 
 
-def weights_of(collections: Iterable[UUID]) -> Mapping[UUID, Weights]:
-    """The learned weights that are on for these collections. Those measured with other vectors or features do not serve."""
+def weights_of(collections: Iterable[UUID], *, basis: str) -> Mapping[UUID, Weights]:
+    """The learned weights that are on for these collections. Those measured with other vectors than `basis` names, or with other
+    features, do not serve."""
     rows = Ranker.objects.filter(
-        collection_id__in=list(collections), kind=RankerKind.WEIGHTS, state=RankerState.ON, basis=current_digest()
+        collection_id__in=list(collections), kind=RankerKind.WEIGHTS, state=RankerState.ON, basis=basis
     ).values_list("collection_id", "values")
     return {collection: found for collection, values in rows if (found := as_weights(values)) is not None}
 

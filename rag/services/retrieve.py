@@ -20,7 +20,7 @@ from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vect
 from rag.models import Chunk
 from rag.models import Page as StoredPage
 from rag.services.asking import Asking, asking, by_words, word_scores
-from rag.services.indexing import Reader, reader
+from rag.services.indexing import Reader, reader, vector_digest
 from rag.services.naming import names_of
 from rag.services.rankers import reranked, weights_of
 from rag.services.reranking import rerank
@@ -98,7 +98,7 @@ def _find(
         with _timed(timings, "names"):
             named = _named(pools, asked, found, scope, together)
         shipped = prior(found, named)
-        learned = _learned(shipped, pools, found, named, scope)
+        learned = _learned(shipped, pools, asked, found, named, scope)
     with _timed(timings, "rerank"):
         scores = _reranked(asked.standalone, learned, pools, found, scope)
     if orders is not None:
@@ -133,7 +133,9 @@ def candidates(question: str, scope: Scope) -> Candidates:
     found = _gathered(pools, asked, together)
     named = _named(pools, asked, found, scope, together)
     shipped = prior(found, named)
-    return Candidates(found, named, _lengths(found, scope), shipped, _learned(shipped, pools, found, named, scope))
+    return Candidates(
+        found, named, _lengths(found, scope), shipped, _learned(shipped, pools, asked, found, named, scope)
+    )
 
 
 def _lengths(found: Found, scope: Scope) -> Numbers:
@@ -141,12 +143,15 @@ def _lengths(found: Found, scope: Scope) -> Numbers:
     return in_order(found.ids.tolist(), dict(rows.values_list("id", Length("text"))), 0.0)
 
 
-def _learned(scores: Numbers, pools: list["_Pool"], found: Found, named: Named | None, scope: Scope) -> Numbers:
+def _learned(
+    scores: Numbers, pools: list["_Pool"], asked: Asking, found: Found, named: Named | None, scope: Scope
+) -> Numbers:
     """The scores with each collection's own candidates in the order that its own questions taught, where that is switched on.
 
     Asked together with others, a collection's candidates change places among themselves: its weights say nothing of others'.
     """
-    weights = weights_of(pool.index.collection_id for pool in pools)
+    basis = vector_digest(asked.model.identity.digest)
+    weights = weights_of((pool.index.collection_id for pool in pools), basis=basis)
     if not weights:
         return scores
     lengths = _lengths(found, scope)

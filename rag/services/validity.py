@@ -92,7 +92,7 @@ def left_out(question: str, collections: Iterable[UUID]) -> frozenset[UUID]:
     answered by that one, not by what took its place; one for "the previous version" by all that are or were in force.
     """
     today = timezone.localdate()
-    asked = Document.objects.filter(collection_id__in=collections, deleted__isnull=True)
+    asked = Document.objects.filter(collection_id__in=collections, deleted__isnull=True).order_by()
     coming = frozenset(asked.not_yet_in_force(today).values_list("id", flat=True))
     superseded = {row.pk: row for row in asked.superseded(today).select_related("superseded_by")}
     if not superseded or marks.asks_for_the_past(question):

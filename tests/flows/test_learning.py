@@ -138,7 +138,7 @@ def test_switching_on_another_goes_back_to_it_and_off_leaves_what_is_shipped(ali
     rankers.switch_on(alice, first)
     second.refresh_from_db()
     assert second.state == RankerState.OFF
-    assert set(rankers.weights_of([policies.pk])) == {policies.pk}
+    assert set(rankers.weights_of([policies.pk], basis=current_digest())) == {policies.pk}
 
 
 def switched_on_later(collection: Collection) -> Ranker:
@@ -156,9 +156,9 @@ def test_weights_of_other_vectors_or_features_do_not_serve(alice: User, policies
     ranker = switched_on(policies, length=1.0)
     assert rankers.serves(ranker)
     Ranker.objects.update(basis="other weights")
-    assert not rankers.weights_of([policies.pk])
+    assert not rankers.weights_of([policies.pk], basis=current_digest())
     Ranker.objects.update(basis=current_digest(), values={"length": 1.0})
-    assert not rankers.weights_of([policies.pk])
+    assert not rankers.weights_of([policies.pk], basis=current_digest())
     Ranker.objects.update(state=RankerState.OFF)
     with pytest.raises(Permanent):
         rankers.switch_on(alice, ranker)
