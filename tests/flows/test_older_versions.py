@@ -49,7 +49,9 @@ def test_versions_that_are_compared_both_answer(alice: User, policies_by_year: d
 
 
 def test_a_year_that_no_version_bears_asks_for_none(alice: User, policies_by_year: dict[int, Document]) -> None:
-    assert titles(alice, "Up to how many euros a day were taxis paid on business travel in 2012?") == [policies_by_year[2024].title]
+    assert titles(alice, "Up to how many euros a day were taxis paid on business travel in 2012?") == [
+        policies_by_year[2024].title
+    ]
 
 
 def test_a_stranger_asks_for_an_older_version_in_vain(charlie: User, policies_by_year: dict[int, Document]) -> None:
