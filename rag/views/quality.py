@@ -1,5 +1,6 @@
 """The quality page of a collection: its kept questions, and the ranking that they teach."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from rag.slots import reranker
 from rag.views.quality_figures import over_time, standing
 
 _NOT_FOUND = "There is nothing here."
+_ID = re.compile(r"[0-9]{1,18}")  # more digits than a database takes are no id
 PAGE = 50  # questions
 WRONG_MOST = 100  # lines of a file whose faults are shown at once
 
@@ -86,7 +88,7 @@ def _said(taken: Taken) -> str:
 def delete(request: SignedIn, collection_id: UUID) -> HttpResponse:
     """Asks once, then removes the ticked questions."""
     found = collection_for(request.user, collection_id, need=Need.MANAGE)
-    ids = [int(each) for each in request.POST.getlist("question") if each.isascii() and each.isdigit()]
+    ids = [int(each) for each in request.POST.getlist("question") if _ID.fullmatch(each)]
     chosen = list(kept_questions.of(found).filter(pk__in=ids).values_list("pk", "text"))
     if not chosen:
         messages.error(request, _("Choose some questions first."))

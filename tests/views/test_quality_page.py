@@ -82,7 +82,10 @@ def test_questions_are_deleted_after_asking_once(client: Client, policies: Colle
     own, foreign = (
         KeptQuestion.objects.create(collection=each, text="One?", origin="uploaded") for each in (policies, secrets)
     )
-    address, chosen = reverse("quality_delete", args=[policies.pk]), {"question": [str(own.pk), str(foreign.pk), "x"]}
+    address, chosen = (
+        reverse("quality_delete", args=[policies.pk]),
+        {"question": [str(own.pk), str(foreign.pk), "x", "9" * 30]},
+    )
     assert "Delete 1 question?" in client.post(address, chosen).content.decode()
     assert KeptQuestion.objects.count() == 2
     client.post(address, chosen | {"sure": "yes"})
