@@ -30,21 +30,13 @@ def make(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertModel, BertTokenizerFast
 
     raw = folder.with_name(f"{folder.name}-raw")
     raw.mkdir(parents=True)
     (raw / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=reads,
-        initializer_range=0.5,  # so that texts differ
-    )
+    config = _config(reads)
     BertModel(config).save_pretrained(raw)
     BertTokenizerFast(str(raw / "vocab.txt")).save_pretrained(raw)
     modules: list[Any] = [Transformer(str(raw), max_seq_length=reads), Pooling(32, pooling_mode=pooling)]
@@ -59,6 +51,22 @@ def make(
     return folder
 
 
+def _config(reads: int, **more: Any) -> Any:
+    """Of a BERT of two layers and 32 dimensions."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=reads,
+        initializer_range=0.5,  # so that texts differ
+        **more,
+    )
+
+
 def change(folder: Path, name: str, **values: Any) -> None:
     """Writes `values` into a JSON file of the folder; None takes a key out."""
     file = folder / name
@@ -70,21 +78,12 @@ def change(folder: Path, name: str, **values: Any) -> None:
 def cross_encoder(folder: Path, *, reads: int = 128, seed: int = 0) -> Path:
     """A cross-encoder of two layers and 32 dimensions with random weights, one score for a pair, in the new folder `folder`."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import BertForSequenceClassification, BertTokenizerFast
 
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=reads,
-        initializer_range=0.5,
-        num_labels=1,
-    )
+    config = _config(reads, num_labels=1)
     BertForSequenceClassification(config).save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=reads).save_pretrained(folder)
     return folder

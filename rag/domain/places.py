@@ -33,6 +33,10 @@ class Stretch:
     first: Place
     last: Place
 
+    def __str__(self) -> str:
+        """As it stands in a link, which `parse_stretch` reads: "3.120-3.480", pages from 1."""
+        return f"{self.first.page + 1}.{self.first.offset}-{self.last.page + 1}.{self.last.offset}"
+
     def on(self, page: int, length: int) -> tuple[int, int] | None:
         """The part of the stretch on page `page`, whose text has `length` code points; None when there is none."""
         if not self.first.page <= page <= self.last.page:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag.domain.metrics import ndcg
 from rag.domain.ranking import COSINE, best_first, prior
 from rag.domain.types import Scope
-from rag.evaluation.metrics import ndcg
 from rag.evaluation.retrieval import LEGS, MAIN, Asked, Measured
 from rag.services.retrieve import candidates
 

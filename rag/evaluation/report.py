@@ -8,7 +8,7 @@ from html import escape
 
 from django.utils import timezone
 
-from rag.evaluation.metrics import MEASURES
+from rag.domain.metrics import MEASURES
 from rag.evaluation.retrieval import MAIN, Measured
 
 _STYLE = """

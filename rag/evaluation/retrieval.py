@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from rag.domain.followups import Turn
+from rag.domain.metrics import MEASURES, difference, interval
 from rag.domain.types import Scope
 from rag.evaluation import datasets
 from rag.evaluation.filling import VectorCache, as_given, fill
-from rag.evaluation.metrics import MEASURES, difference, interval
 from rag.services.measurements import index_kinds
 from rag.services.retrieve import Orders, Stage, search
 

@@ -14,10 +14,15 @@ class EmbeddingState(models.TextChoices):
     REMOVING = "removing", _("being removed")
 
 
+def is_kept_up() -> Q:
+    """The condition of `EmbeddingModelQuerySet.kept_up`, for claiming one of them in the same UPDATE."""
+    return Q(in_use=True) | Q(state=EmbeddingState.EMBEDDING)
+
+
 class EmbeddingModelQuerySet(models.QuerySet["EmbeddingModel"]):
     def kept_up(self) -> "EmbeddingModelQuerySet":
         """Those by which every passage is to be embedded: the one in use, and those beside it that were not paused."""
-        return self.filter(Q(in_use=True) | Q(state=EmbeddingState.EMBEDDING))
+        return self.filter(is_kept_up())
 
 
 class EmbeddingModel(models.Model):

@@ -17,11 +17,11 @@ from core.models import User
 from rag.access import principal_of
 from rag.domain.events import Checked
 from rag.domain.highlight import Part, mark_spans, mark_words
-from rag.domain.places import Place, locate
+from rag.domain.places import Place, Stretch, locate
 from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import answer_standing, document_view, validity
+from rag.services import answer_standing, document_view, page_view, validity
 from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
@@ -114,11 +114,9 @@ class _Readable:
 
     def url(self, span: Span) -> str:
         """Where the words [start, end) of the source's text open in the viewer."""
-        first = self._place(span[0])
-        last = self._place(span[1])
-        target = reverse("page", args=[self.source.document_id, self.source.revision, first.page + 1])
-        passage = f"{first.page + 1}.{first.offset}-{last.page + 1}.{last.offset}"
-        return f"{target}?passage={passage}&answer={self.source.answer_id}"
+        stretch = Stretch(self._place(span[0]), self._place(span[1]))
+        target = reverse("page", args=[self.source.document_id, self.source.revision, stretch.first.page + 1])
+        return f"{target}?passage={stretch}&answer={self.source.answer_id}"
 
     def _place(self, offset: int) -> Place:
         return locate(self.lengths, self.source.page_from, self.source.start, offset)
@@ -332,7 +330,7 @@ def _chip(readable: _Readable, start: int, end: int) -> Chip:
         number=readable.source.number,
         url=readable.url(span),
         title=_title(readable.source),
-        page_label=_page_label(readable.source),
+        page_label=page_view.labelled(readable.source.page_label),
         quote=readable.text[span[0] : span[1]][:400],
     )
 
@@ -350,7 +348,7 @@ def _quote(
         text=readable.text[span[0] : span[1]],
         url=readable.url(span),
         title=_title(readable.source),
-        page_label=_page_label(readable.source),
+        page_label=page_view.labelled(readable.source.page_label),
     )
 
 
@@ -377,7 +375,7 @@ def _source(
         title=_title(source),
         collection=source.document.collection.name,
         heading=source.heading,
-        page_label=_page_label(source),
+        page_label=page_view.labelled(source.page_label),
         url=readable.url(min(spans) if spans else whole),
         parts=parts,
         score=source.score,
@@ -386,11 +384,6 @@ def _source(
 
 def _title(source: AnswerSource) -> str:
     return source.document.title if source.document is not None else ""
-
-
-def _page_label(source: AnswerSource) -> str:
-    label = source.page_label
-    return _("page %(label)s") % {"label": label} if label else ""
 
 
 def offered_sources(answer: Answer, reader: User) -> list[Source] | None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
+from rag.domain import metrics
 from rag.domain.errors import Permanent
 from rag.domain.types import Everything
 from rag.models import Answer, Chunk, EmbeddingModel, JudgedPlace
@@ -142,8 +143,7 @@ def _asked(questions: Sequence[Question], now: Model, then: Model) -> Compared:
 
 def ndcg(ranking: Sequence[int], right: Collection[int]) -> float:
     """nDCG@10 with gains of 0 and 1: 1 when all that is right comes first."""
-    gained = sum(1 / math.log2(place + 1) for place, item in enumerate(ranking[:NEAREST], start=1) if item in right)
-    return gained / sum(1 / math.log2(place + 1) for place in range(1, min(len(right), NEAREST) + 1))
+    return metrics.ndcg(ranking, dict.fromkeys(right, 1.0), k=NEAREST)
 
 
 def _kept(collection: UUID) -> list[Question]:

@@ -81,7 +81,11 @@ def _note(found: Page) -> str:
 
 
 def _label(found: Page) -> str:
-    label = found.label or (str(found.number) if found.number else "")
+    return labelled(found.label or (str(found.number) if found.number else ""))
+
+
+def labelled(label: str) -> str:
+    """A page's label in words, "page iv"; "" where it has none."""
     return _("page %(label)s") % {"label": label} if label else ""
 
 

@@ -17,7 +17,7 @@ from rag.backends.embedders.base import Embedder
 from rag.domain.errors import Permanent, RagError
 from rag.models import Chunk, EmbeddingModel, Vector
 from rag.models.content import ChunkQuerySet
-from rag.models.embedding_model import EmbeddingState
+from rag.models.embedding_model import EmbeddingState, is_kept_up
 from rag.models.index import RunState
 from rag.services import embedding, indexing
 from rag.services.attempts import ATTEMPTS, IN_WORK, is_disk_full
@@ -93,7 +93,7 @@ def run(model_id: int) -> None:
     """Embeds what the model lacks until nothing is left, others should go first, or somebody pauses it. Returns quietly when there
     is nothing to do: it is paused, gone, or in somebody else's hands."""
     step("reembed:before-claim")
-    lease = Lease.take(EmbeddingModel, model_id, _wanted() & Q(lease_until__isnull=True))
+    lease = Lease.take(EmbeddingModel, model_id, is_kept_up() & Q(lease_until__isnull=True))
     if lease is None:
         return
     row = EmbeddingModel.objects.get(pk=model_id)
@@ -117,10 +117,6 @@ def run(model_id: int) -> None:
         _failed(lease, sentence, final=False)
         if not full:
             raise
-
-
-def _wanted() -> Q:
-    return Q(in_use=True) | Q(state=EmbeddingState.EMBEDDING)
 
 
 def _run(row: EmbeddingModel, lease: Lease) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 from django.db.models.functions import Length
+from numpy.typing import NDArray
 
 from rag.domain.evidence import Evidence, weigh
 from rag.domain.followups import Turn
@@ -74,7 +75,7 @@ def search(
         asked = asking(question, turns)
     within = _within(scope)
     lapsed = _left_out(asked.standalone, scope)
-    in_force = {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
+    in_force = _less(within, lapsed)
     sources = _find(asked, scope, in_force, limit, timings, orders)
     evidence = weigh(asked.standalone, sources)
     if lapsed and not evidence.enough:
@@ -125,11 +126,7 @@ class Candidates:
 def candidates(question: str, scope: Scope) -> Candidates:
     """What a search for the question would choose from, of documents that are in force: for learning how to choose."""
     asked = asking(question)
-    lapsed = _left_out(question, scope)
-    within = {
-        each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in _within(scope).items()
-    }
-    pools, together = _asked(asked, within, {})
+    pools, together = _asked(asked, _less(_within(scope), _left_out(question, scope)), {})
     found = _gathered(pools, asked, together)
     named = _named(pools, asked, found, scope, together)
     shipped = prior(found, named)
@@ -156,7 +153,7 @@ def _learned(
         return scores
     lengths = _lengths(found, scope)
     for pool in pools:
-        taught, own = weights.get(pool.index.collection_id), np.isin(found.ids, list(pool.of(found.ids.tolist())))
+        taught, own = weights.get(pool.index.collection_id), pool.own(found)
         if taught is not None and own.any():
             alone = part(found, named, own)
             scores = rearranged(scores, own, taught.scores(prior(*alone), features(*alone, lengths[own])))
@@ -168,8 +165,7 @@ def _reranked(question: str, scores: Numbers, pools: list["_Pool"], found: Found
     collections = reranked(pool.index.collection_id for pool in pools)
     for pool in pools:
         if pool.index.collection_id in collections:
-            own = np.isin(found.ids, list(pool.of(found.ids.tolist())))
-            scores = rerank(question, found, scores, own, scope)
+            scores = rerank(question, found, scores, pool.own(found), scope)
     return scores
 
 
@@ -184,6 +180,10 @@ class _Pool:
     def of(self, ids: Iterable[int]) -> frozenset[int]:
         """Those of `ids` that this collection gave."""
         return frozenset(hit.chunk_id for hit in (*self.dense, *self.keyword)).intersection(ids)
+
+    def own(self, found: Found) -> NDArray[np.bool_]:
+        """Which of the candidates this collection gave."""
+        return np.isin(found.ids, list(self.of(found.ids.tolist())))
 
 
 def _asked(asked: Asking, within: Mapping[UUID, Allowed], timings: dict[str, float]) -> tuple[list[_Pool], Together]:
@@ -277,6 +277,10 @@ def _within(scope: Scope) -> Mapping[UUID, Allowed]:
         return dict.fromkeys(collections, Everything())
     chunks = _by_collection(Chunk.objects.visible_to(scope).order_by().values_list("collection_id", "id"))
     return {collection: Only(chunks[collection]) for collection in collections if collection in chunks}
+
+
+def _less(within: Mapping[UUID, Allowed], lapsed: Mapping[UUID, frozenset[int]]) -> Mapping[UUID, Allowed]:
+    return {each: without(allowed, lapsed[each]) if each in lapsed else allowed for each, allowed in within.items()}
 
 
 def _left_out(question: str, scope: Scope) -> Mapping[UUID, frozenset[int]]:

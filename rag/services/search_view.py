@@ -10,9 +10,10 @@ from django.utils.translation import gettext as _
 
 from rag.domain.errors import Permanent
 from rag.domain.highlight import Part, mark_words
+from rag.domain.places import Place, Stretch
 from rag.domain.types import Scope, Source
 from rag.models import Document
-from rag.services import retrieve, validity
+from rag.services import page_view, retrieve, validity
 from rag.services.validity import Tag
 
 QUESTION_MOST = 1000  # characters
@@ -104,10 +105,10 @@ def _document(document: Document, passages: Sequence[PassageView], tags: Sequenc
 
 def _passage(source: Source, question: str) -> PassageView:
     page = reverse("page", args=[source.document_id, source.revision, source.page_from + 1])
-    stretch = f"{source.page_from + 1}.{source.start}-{source.page_to + 1}.{source.end}"
+    stretch = Stretch(Place(source.page_from, source.start), Place(source.page_to, source.end))
     return PassageView(
         url=f"{page}?passage={stretch}",
-        page_label=_("page %(label)s") % {"label": source.page_label} if source.page_label else "",
+        page_label=page_view.labelled(source.page_label),
         heading=[heading for heading in source.heading if heading != source.title],
         text=source.text,
         question=question,

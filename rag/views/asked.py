@@ -1,14 +1,16 @@
 """Which collections a form asks, and by which of their own fields: read from the form, and shown in it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q
 
 from core.http import SignedIn
-from rag.access import Need, principal_of, scope_for
+from core.models import User
+from rag.access import Need, principal_of, scope_for, scope_for_all
 from rag.domain.conditions import Condition, from_form
+from rag.domain.types import Scope
 from rag.models import Collection, Conversation
 from rag.models.index import RunState
 from rag.services import fields
@@ -23,6 +25,13 @@ def collections(request: SignedIn, thread: Conversation | None = None) -> list[C
     if thread is not None:
         return list(usable.filter(id__in=thread.collections.values("id")))
     return list(usable)
+
+
+def scope(user: User, ticked: Sequence[UUID] | None, wanted: Sequence[Condition]) -> Scope:
+    """What a search asks: the ticked collections, of those one may read, or all of them where None; narrowed by each condition."""
+    if ticked is None:
+        return scope_for_all(user, wanted)
+    return scope_for(user, asked=ticked, conditions=wanted)
 
 
 def conditions(request: SignedIn) -> tuple[Condition, ...]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 
 from rag.domain.learning import Figures
-from rag.evaluation.metrics import difference, interval
+from rag.domain.metrics import difference, interval
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind, RankerState
 from rag.services import measurements, rankers

@@ -9,7 +9,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.http import SignedIn
-from rag.access import scope_for, scope_for_all
 from rag.domain.conditions import from_form
 from rag.domain.errors import Permanent
 from rag.services import search_view
@@ -22,8 +21,9 @@ def search(request: SignedIn) -> HttpResponse:
     context: dict[str, Any] = {"question": request.POST.get("question", "").strip()}
     status = 200
     if context["question"]:
-        chosen = [collection.pk for collection in asked.collections(request)]
-        scope = scope_for(request.user, asked=chosen, conditions=asked.conditions(request))
+        scope = asked.scope(
+            request.user, asked.uuids(request.POST.getlist("collections")) or None, asked.conditions(request)
+        )
         try:
             context["results"] = search_view.results(context["question"], scope)
         except Permanent as error:
@@ -45,11 +45,7 @@ def search_json(request: SignedIn) -> JsonResponse:
         wanted = _wanted(request)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    conditions = from_form(wanted["filters"])
-    if wanted["collections"] is None:
-        scope = scope_for_all(request.user, conditions)
-    else:
-        scope = scope_for(request.user, asked=asked.uuids(wanted["collections"]), conditions=conditions)
+    scope = asked.scope(request.user, wanted["collections"], from_form(wanted["filters"]))
     try:
         found = search_view.results(wanted["question"], scope, limit=wanted["limit"])
     except Permanent as error:
@@ -72,7 +68,8 @@ def _wanted(request: SignedIn) -> dict[str, Any]:
         raise ValueError(_("“filters” must hold a list of values for each field."))
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 100:
         raise ValueError(_("“limit” must be a number from 1 to 100."))
-    return {"question": body["question"], "collections": collections, "filters": filters, "limit": limit}
+    ids = None if collections is None else asked.uuids(collections)
+    return {"question": body["question"], "collections": ids, "filters": filters, "limit": limit}
 
 
 def _texts(value: object) -> bool:

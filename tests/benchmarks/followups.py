@@ -20,10 +20,10 @@ django.setup()
 from django.core.management import call_command
 
 from rag.domain.followups import Turn, standalone
+from rag.domain.metrics import difference, ndcg, recall
 from rag.domain.types import Scope
 from rag.evaluation import datasets
 from rag.evaluation.filling import VectorCache, as_given, fill
-from rag.evaluation.metrics import difference, ndcg, recall
 from rag.services.retrieve import search
 
 SET = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mtragun"

@@ -30,10 +30,10 @@ from rag.backends.embedders import openvino
 from rag.backends.embedders.weights import find_weights
 from rag.config import rag_config
 from rag.domain.learning import Lesson, features, learn
+from rag.domain.metrics import ndcg
 from rag.domain.ranking import Found, Numbers, best_first
 from rag.evaluation import datasets
 from rag.evaluation.filling import Filled, VectorCache, as_given, fill
-from rag.evaluation.metrics import ndcg
 from rag.evaluation.temporary import temporary_installation
 from rag.services import retrieve
 from rag.services.kept_questions import Judged

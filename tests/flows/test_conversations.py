@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.conf import LazySettings
 from django.test import Client
 from django.urls import reverse
@@ -14,8 +13,7 @@ from rag.domain.followups import Turn
 from rag.models import Answer, Collection, Document
 from rag.models.conversation import AnswerState
 from rag.services import answer_view, answering, library, retrieve
-from rag.services.replay import hub
-from tests.flows.test_one_question import answered, use
+from tests.flows.test_one_question import answered, produced, use
 from tests.scripted_ollama import ScriptedOllama
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,20 +34,6 @@ def places(alice: User, policies: Collection, add_text: AddText) -> dict[str, Do
         "pool": add_text(alice, policies, "pool.md", POOL),
         "library": add_text(alice, policies, "library.md", LIBRARY),
     }
-
-
-def produced(answer: Answer) -> Answer:
-    """The answer, produced to its end."""
-
-    async def run() -> None:
-        try:
-            await answering.produce(answer.pk)
-        finally:
-            await hub().close()
-
-    async_to_sync(run)()
-    answer.refresh_from_db()
-    return answer
 
 
 def first_document(user: User, question: str, turns: list[Turn]) -> object:

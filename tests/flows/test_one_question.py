@@ -53,8 +53,12 @@ def ask(user: User, collection: Collection, question: str = QUESTION, after: Ans
 
 
 def answered(user: User, collection: Collection, question: str = QUESTION, after: Answer | None = None) -> Answer:
+    """The answer to the question, produced to its end."""
+    return produced(ask(user, collection, question, after))
+
+
+def produced(answer: Answer) -> Answer:
     """The answer, produced to its end in an event loop of its own."""
-    answer = ask(user, collection, question, after)
 
     async def run() -> None:
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 import ir_measures
 import pytest
 
+from rag.domain.metrics import MEASURES, difference, interval
 from rag.evaluation import datasets
-from rag.evaluation.metrics import MEASURES, difference, interval
 
 THEIRS = {
     "nDCG@10": ir_measures.parse_measure("nDCG@10"),

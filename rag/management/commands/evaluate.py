@@ -225,7 +225,7 @@ class Command(BaseCommand):
             self.stderr.write(f"\r{text[:78]:78}", ending="" if text else "\r")
 
     def _rows(self, measured: "Measured", *, head: bool) -> None:
-        from rag.evaluation.metrics import MEASURES
+        from rag.domain.metrics import MEASURES
 
         if head:
             titles = [

@@ -4,10 +4,12 @@ A ranking is ids, best first; `grades` are the judged ids with a grade above 0; 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+Item = TypeVar("Item", bound=Hashable)  # what ids are: names of a public set, numbers of chunks
 Ranking = Sequence[str]
 Grades = Mapping[str, float]
 Measure = Callable[[Ranking, Grades], float]
@@ -15,7 +17,7 @@ Measure = Callable[[Ranking, Grades], float]
 _RESAMPLES = 2_000
 
 
-def ndcg(ranking: Ranking, grades: Grades, *, k: int = 10) -> float:
+def ndcg(ranking: Sequence[Item], grades: Mapping[Item, float], *, k: int = 10) -> float:
     """Normalised discounted cumulative gain at k, 0 to 1; the gain is the grade, the discount log2(rank + 1).
 
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, as trec_eval computes it.
