@@ -19,7 +19,7 @@ from rag.domain.errors import Permanent
 from rag.domain.types import Hit
 from rag.models import Answer, AnswerSource, Chunk, Collection, Document, LanguageModel
 from rag.models.conversation import AnswerState
-from rag.services import answer_view, answer_why, answering, library, retrieve
+from rag.services import answer_view, answer_why, answering, library, producing, retrieve
 from rag.services.replay import Hub, hub
 from tests.conftest import forget_everything
 from tests.scripted_ollama import ScriptedOllama
@@ -62,7 +62,7 @@ def produced(answer: Answer) -> Answer:
 
     async def run() -> None:
         try:
-            await answering.produce(answer.pk)
+            await producing.produce(answer.pk)
         finally:
             await hub().close()
 
@@ -166,7 +166,7 @@ def test_the_evidence_is_told_before_the_first_word(
         async def run() -> list[str]:
             following = asyncio.create_task(collected(answer))
             await asyncio.sleep(0)
-            await answering.produce(answer.pk)
+            await producing.produce(answer.pk)
             found = await asyncio.wait_for(following, 5)
             await hub().close()
             return [event.kind for _, event in found]
@@ -190,7 +190,7 @@ def test_two_tabs_a_reload_and_a_lost_connection_see_the_same(
             first = asyncio.create_task(collected(answer))
             second = asyncio.create_task(collected(answer))
             await asyncio.sleep(0.05)
-            await answering.produce(answer.pk)
+            await producing.produce(answer.pk)
             one, two = await asyncio.wait_for(asyncio.gather(first, second), 5)
             rest = await hub().logged(answer.pk, after=one[2][0])
             other = Hub()  # as another process of the same installation reads it
@@ -275,7 +275,7 @@ def test_stop_ends_an_endless_answer_within_two_seconds_and_keeps_its_text(
         answer = ask(alice, policies)
 
         async def run() -> float:
-            work = asyncio.create_task(answering.produce(answer.pk))
+            work = asyncio.create_task(producing.produce(answer.pk))
             async with aclosing(answering.follow(answer.pk, after="")) as stream:
                 async for entry in stream:
                     if entry is not None and isinstance(entry[1], events.Token):
@@ -316,10 +316,10 @@ def test_a_follow_up_leans_on_the_question_before_and_the_model_sees_the_thread(
 def test_only_one_process_produces_an_answer(alice: User, policies: Collection, leave: Document) -> None:
     answer = answered(alice, policies)
     before = answer.attempt
-    async_to_sync(answering.produce)(answer.pk)
+    async_to_sync(producing.produce)(answer.pk)
     answer.refresh_from_db()
     assert answer.attempt == before
-    async_to_sync(answering.produce)(uuid4())  # no such answer: quiet
+    async_to_sync(producing.produce)(uuid4())  # no such answer: quiet
 
 
 def test_an_answer_whose_process_died_is_ended_and_can_be_asked_again(
@@ -344,7 +344,7 @@ def test_an_answer_comes_to_its_end_while_redis_is_away(
 
     async def run() -> list[tuple[str, events.Event]]:
         following = asyncio.create_task(collected(answer))
-        await answering.produce(answer.pk)
+        await producing.produce(answer.pk)
         found = await asyncio.wait_for(following, 5)
         await hub().close()
         return found

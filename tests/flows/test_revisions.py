@@ -20,7 +20,7 @@ from rag.domain.errors import Permanent
 from rag.domain.types import Source
 from rag.models import Answer, AnswerSource, Chunk, Collection, Conversation, Document, IngestRun, Revision
 from rag.models.index import RunState
-from rag.services import answer_view, answering, library, retrieve, validity
+from rag.services import answer_view, gathering, library, retrieve, validity
 from rag.services.library import Exists, Outcome
 
 AddText = Callable[..., Document]
@@ -356,7 +356,7 @@ def pinned_answer(user: User, collection: Collection) -> Answer:
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question="How many days?", state="finished")
     sources = found(user)
-    AnswerSource.objects.bulk_create(answering._pinned(answer, source) for source in sources)
+    AnswerSource.objects.bulk_create(gathering.pinned(answer, source) for source in sources)
     answer.quotes = [{"number": 1, "start": 0, "end": len(sources[0].text)}]
     answer.save()
     return answer

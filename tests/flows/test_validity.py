@@ -14,7 +14,7 @@ from rag.access import scope_for_all
 from rag.domain.errors import Permanent
 from rag.domain.types import Source
 from rag.models import Answer, AnswerSource, Collection, Conversation, Document
-from rag.services import answer_view, answering, indexing, library, retrieve, validity
+from rag.services import answer_view, gathering, indexing, library, retrieve, validity
 from rag.services.validity import Suggestion
 from tests.access.test_isolation import stored
 from tests.flows.test_one_question import answered as asked_and_answered
@@ -162,7 +162,7 @@ def answered(user: User, collection: Collection) -> Answer:
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question=QUESTION, state="finished")
     sources = found(user)
-    AnswerSource.objects.bulk_create(answering._pinned(answer, source) for source in sources)
+    AnswerSource.objects.bulk_create(gathering.pinned(answer, source) for source in sources)
     answer.quotes = [{"number": source.number, "start": 0, "end": len(source.text)} for source in sources]
     answer.conflicts = [[1, 2]] if len(sources) > 1 else []
     answer.save()
