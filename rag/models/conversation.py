@@ -143,6 +143,8 @@ class Sentence(models.Model):
     paragraph = models.BooleanField(default=False)  # a new paragraph starts here
     verdict = models.CharField(max_length=20, default="unchecked")
     reason = models.CharField(max_length=300, blank=True)
+    missing = models.JSONField(default=list)  # [start, end]: stretches of the text that stand in none of its sources
+    quoted = models.BooleanField(default=False)  # the reader put the cited words in its place
 
     class Meta:
         ordering = ("answer", "ordinal")
@@ -159,6 +161,7 @@ class Citation(models.Model):
     source = models.ForeignKey(AnswerSource, on_delete=models.CASCADE, related_name="citations")
     start = models.PositiveIntegerField()
     end = models.PositiveIntegerField()
+    repaired = models.BooleanField(default=False)  # the model cited another source or none; this one carries the sentence
 
     class Meta:
         ordering = ("sentence", "id")
