@@ -21,6 +21,17 @@ pytest_plugins = ["tests.site"]
 PASSWORD = "correct horse battery staple"
 
 
+_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what cannot reach the database: a second database would tell nothing of it."""
+    for item in items:
+        if not item.get_closest_marker("django_db") and _DATABASE.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("once")
+
+
 @pytest.fixture(autouse=True)
 def _fresh_process_state(settings: LazySettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees what another one cached: configuration, open indexes, throttles. Words embed by hashing unless said."""
