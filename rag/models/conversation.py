@@ -26,6 +26,7 @@ class Conversation(models.Model):
     title = models.CharField(max_length=200)
     collections = models.ManyToManyField(Collection, related_name="+")
     filters = models.JSONField(default=list)  # domain.conditions: which of the documents are asked
+    quotes_only = models.BooleanField(default=False)  # as its last question was asked
     pinned = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
@@ -69,6 +70,8 @@ class Answer(models.Model):
     alone = models.BooleanField(default=False)  # searched by itself, whatever was said before it
     together = models.JSONField(default=list)  # the earlier questions that counted in the search, nearest first
     filters = models.JSONField(default=list)  # as of its conversation when it was asked
+    quotes_only = models.BooleanField(default=False)  # its asker wants no generated sentences
+    locked_by = models.JSONField(default=list)  # ids of the collections asked that allow none, when it was answered
     state = models.CharField(max_length=10, choices=AnswerState.choices, default=AnswerState.PENDING)
     attempt = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)

@@ -42,6 +42,7 @@ class Collection(models.Model):
     name = models.CharField(_("name"), max_length=100)
     description = models.CharField(_("description"), max_length=300, blank=True)
     version = models.BigIntegerField(default=0)
+    quotes_only = models.BooleanField(default=False)  # no answer from it holds a generated sentence
     created = models.DateTimeField(auto_now_add=True)
     deleted = models.DateTimeField(null=True, blank=True)
 
