@@ -284,6 +284,7 @@ RAG = {
     "OLLAMA_URL": env_str("FOOTNOTE_OLLAMA_URL", "http://127.0.0.1:11434"),
     "CONTEXT_TOKENS": env_int("FOOTNOTE_CONTEXT_TOKENS", 4096, least=1024, most=262144),
     "ANSWER_TOKENS": env_int("FOOTNOTE_ANSWER_TOKENS", 512, least=64, most=8192),
+    "PARALLEL_ANSWERS": env_int("FOOTNOTE_PARALLEL_ANSWERS", 0, most=64),  # 0: what the provider is known to do
     "FIRST_TOKEN_SECONDS": env_int("FOOTNOTE_FIRST_TOKEN_SECONDS", 120, least=1, most=3600),
     "GGUF": env_str("FOOTNOTE_GGUF"),
     "LLAMA_URL": env_str("FOOTNOTE_LLAMA_URL"),  # set by `up` for the process that serves FOOTNOTE_GGUF

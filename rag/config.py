@@ -16,6 +16,7 @@ class RagConfig:
     ollama_url: str
     context_tokens: int
     answer_tokens: int
+    parallel_answers: int  # 0: what the provider is known to do
     first_token_seconds: int
     gguf: str
     llama_url: str

@@ -19,3 +19,7 @@ class Protected(Permanent):
 
 class Retryable(RagError):
     """The same call may succeed later: a busy model, a lost connection, a full disk."""
+
+
+class Busy(Retryable):
+    """A model's server has no room for another question and has not begun to answer: soon it may."""

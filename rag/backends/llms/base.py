@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rag.domain.types import Delta, Prompt
 
@@ -27,6 +28,15 @@ class LLM(ABC):
     name: str
     digest: str
     context_tokens: int
+    url: str = ""
+    # Answers that it writes at the same time, unless FOOTNOTE_PARALLEL_ANSWERS says otherwise. Ollama and llama.cpp write one unless
+    # they are told to, and let others wait unseen.
+    parallel: ClassVar[int] = 1
+
+    @property
+    def endpoint(self) -> str:
+        """Names what does the work: questions for the same one take turns."""
+        return f"{self.provider} {self.url}".strip()
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:

@@ -23,6 +23,7 @@ class LlamaCppLLM(OpenAICompatibleLLM):
     """The model file `model_path`, as the server at `url` runs it."""
 
     provider = "llamacpp"
+    parallel = 1  # as llamacpp_server starts it
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from rag.backends.llms.wire import (
     refused,
     token_bound,
 )
-from rag.domain.errors import Permanent, RagError, Retryable
+from rag.domain.errors import Busy, Permanent, RagError, Retryable
 from rag.domain.types import Delta, Prompt, StopReason
 
 # CVE-2026-7482: before this version anyone who reaches the port can read other people's prompts from its memory.
@@ -95,7 +95,7 @@ class OllamaLLM(LLM):
                 f"The model {self.name} is not installed any more. Install it with: ollama pull {self.name}"
             )
         if status in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}:
-            return Retryable("The language model is busy: its queue is full. Try again in a minute.")
+            return Busy("The language model is busy: its queue is full. Try again in a minute.")
         return refused(response, said)
 
     async def _deltas(self, response: httpx.Response, max_tokens: int) -> AsyncGenerator[Delta, None]:

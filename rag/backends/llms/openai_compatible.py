@@ -34,6 +34,7 @@ class OpenAICompatibleLLM(LLM):
     """The model `name` of the server at `url`, with `key` where the server asks for one."""
 
     provider = "openai_compatible"
+    parallel = 4  # such servers have slots or batches
 
     def __init__(
         self,

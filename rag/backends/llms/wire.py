@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import httpx
 
-from rag.domain.errors import Permanent, RagError, Retryable
+from rag.domain.errors import Busy, Permanent, RagError, Retryable
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def refused(response: httpx.Response, said: str) -> RagError:
     """What to raise for an answer that is not a stream, by its status and its error text `said`."""
     status = response.status_code
     if status in {httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS}:
-        return Retryable("The language model is busy: its queue is full. Try again in a minute.")
+        return Busy("The language model is busy: its queue is full. Try again in a minute.")
     if known := known_error(said):
         return known
     if response.is_redirect:
