@@ -42,6 +42,8 @@ class Collection(models.Model):
     name = models.CharField(_("name"), max_length=100)
     description = models.CharField(_("description"), max_length=300, blank=True)
     version = models.BigIntegerField(default=0)
+    # models.language_model.model_key of the one that answers here; "": the installation's
+    language_model = models.CharField(max_length=230, blank=True)
     quotes_only = models.BooleanField(default=False)  # no answer from it holds a generated sentence
     created = models.DateTimeField(auto_now_add=True)
     deleted = models.DateTimeField(null=True, blank=True)

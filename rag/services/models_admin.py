@@ -94,7 +94,11 @@ def endpoint() -> Endpoint:
 @transaction.atomic
 def _choose(actor: User, info: ModelInfo) -> LanguageModel:
     LanguageModel.objects.filter(in_use=True).update(in_use=False)
-    model = LanguageModel.objects.create(provider=Provider.OLLAMA, name=info.name, digest=info.digest, chosen_by=actor)
+    model, _made = LanguageModel.objects.update_or_create(
+        provider=Provider.OLLAMA,
+        name=info.name,
+        defaults={"digest": info.digest, "available": True, "in_use": True, "chosen_by": actor},
+    )
     audit.record("model.chosen", actor=actor, subject=model, name=info.name, digest=info.digest)
     return model
 
