@@ -2,7 +2,8 @@
 
 `corpus.jsonl[.gz]` {_id, title, text}, `queries.jsonl[.gz]` {_id, text} and `qrels.tsv` (query-id, corpus-id, score), the last two
 in the folder itself, or in one below it that is named as the split ("dev", "test"), or judgements in `qrels/SPLIT.tsv`.
-Beyond BEIR, a passage may say of which document it is (doc, start) and a question what was said before it (history).
+Beyond BEIR, a passage may say of which document it is (doc, start), and a question what was said before it (history), its right
+answers in words (answers), and that nothing answers it (answerable, or a kind or answerability that says "unanswerable").
 """
 
 import csv
@@ -30,12 +31,19 @@ class Text:
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question with its judged passages; `grades` may be empty, where nothing answers it. `history` holds
-    the questions of the conversation before it with their answers, oldest first."""
+    the questions of the conversation before it with their answers, oldest first.
+
+    `answerable` is None where the set does not tell; `answers` are the right ones in the set's own words, and `kind` is what it
+    calls questions like this one.
+    """
 
     id: str
     text: str
     grades: dict[str, float]
     history: tuple[tuple[str, str], ...] = ()
+    answerable: bool | None = None
+    answers: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ def load(folder: Path, *, root: Path | None = None) -> Dataset:
         name,
         texts(corpus),
         tuple(
-            Question(str(row["_id"]), str(row["text"]), grades.get(str(row["_id"]), {}), _history(row))
+            _question(row, grades.get(str(row["_id"]), {}))
             for row in _rows(queries)
             if str(row["_id"]) in grades or queries.parent != folder
         ),
@@ -102,6 +110,28 @@ def _text(row: dict[str, Any]) -> Text:
     return Text(
         str(row["_id"]), str(row.get("title") or ""), str(row["text"]), str(row.get("doc") or ""), row.get("start") or 0
     )
+
+
+def _question(row: dict[str, Any], grades: dict[str, float]) -> Question:
+    return Question(
+        str(row["_id"]),
+        str(row["text"]),
+        grades,
+        _history(row),
+        answerable=_answerable(row, grades),
+        answers=tuple(str(answer) for answer in row.get("answers") or ()),
+        kind=str(row.get("kind") or ""),
+    )
+
+
+def _answerable(row: dict[str, Any], grades: dict[str, float]) -> bool | None:
+    """What the set says in so many words, or that it names an answering passage; None where it does neither."""
+    said = row.get("answerable")
+    if isinstance(said, bool):
+        return said
+    if any(str(row.get(name) or "").casefold().split("-")[-1] == "unanswerable" for name in ("kind", "answerability")):
+        return False
+    return True if any(grade > 0 for grade in grades.values()) else None
 
 
 def _history(row: dict[str, Any]) -> tuple[tuple[str, str], ...]:
