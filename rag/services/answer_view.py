@@ -21,7 +21,7 @@ from rag.domain.places import Place, Stretch, locate
 from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import answer_standing, document_view, page_view, validity
+from rag.services import answer_standing, document_view, modes, page_view, validity
 from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
@@ -102,6 +102,7 @@ class AnswerView:
     unread: str = ""  # what of the collections asked was not read, and so cannot be in it
     unread_url: str = ""
     together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
+    mode: str = ""  # why it holds quotes alone, where somebody wanted it so
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     standings = validity.standings(source.document for source in sources if source.document is not None)
     filters = answer_standing.filters(answers, reader)
     unread = _unread(answers, reader)
+    wanted = modes.sentences(answers, reader)
     sentences = list(
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
@@ -191,7 +193,14 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
         view = _with_standing(view, answer, own, standings)
         note, url = unread[answer.conversation_id]
         views.append(
-            replace(view, filters=filters.get(answer.pk, ()), unread=note, unread_url=url, kept=answer.pk in kept)
+            replace(
+                view,
+                filters=filters.get(answer.pk, ()),
+                unread=note,
+                unread_url=url,
+                kept=answer.pk in kept,
+                mode=wanted.get(answer.pk, ""),
+            )
         )
     return views
 

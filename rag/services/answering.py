@@ -43,11 +43,12 @@ def open_answer(
     collections: Sequence[Collection],
     conditions: Sequence[Condition] = (),
     alone: bool = False,
+    quotes_only: bool = False,
 ) -> Answer:
     """A pending answer in the conversation, or in a new one. The caller has checked that all of it is the actor's to use.
 
     Of the collections it asks the documents that fulfil the conditions; the conversation remembers both. `alone`: what was said
-    before it does not count in the search.
+    before it does not count in the search. `quotes_only`: no model is asked.
     Raises Permanent for an empty or over-long question, or when there is nothing to ask.
     """
     question = " ".join(question.split())
@@ -64,9 +65,14 @@ def open_answer(
         conversation = Conversation.objects.create(owner=actor, title=question[:200])
     conversation.collections.set(collections)
     conversation.filters = to_json(conditions)
-    conversation.save(update_fields=["updated", "filters"])
+    conversation.quotes_only = quotes_only
+    conversation.save(update_fields=["updated", "filters", "quotes_only"])
     answer = Answer.objects.create(
-        conversation=conversation, question=question, filters=conversation.filters, alone=alone
+        conversation=conversation,
+        question=question,
+        filters=conversation.filters,
+        alone=alone,
+        quotes_only=quotes_only,
     )
     audit.record(
         "question.asked",
@@ -74,6 +80,7 @@ def open_answer(
         subject=answer,
         collections=sorted(str(collection.pk) for collection in collections),
         fields=[condition.key for condition in conditions],
+        quotes_only=quotes_only,
     )
     return answer
 

@@ -13,7 +13,7 @@ from rag.domain.extracts import Quote
 from rag.domain.followups import Turn
 from rag.domain.types import Message, Source
 from rag.models import Answer, AnswerSource, Sentence
-from rag.services import retrieve
+from rag.services import modes, retrieve
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
 
@@ -57,7 +57,7 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
             subject=answer,
             documents=sorted({str(source.document_id) for source in found.sources}),
         )
-    history = readable_history(asker, earlier[-HISTORY_TURNS:])
+    history = readable_history(asker, modes.free_to_repeat(earlier[-HISTORY_TURNS:]))
     enough = bool(found.sources) and found.evidence.enough
     return Job(answer, found.standalone, found.sources, enough, history, [], dict(found.timings))
 

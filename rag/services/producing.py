@@ -21,7 +21,7 @@ from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.models import Answer, AnswerSource, Citation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import quoting
+from rag.services import modes, quoting
 from rag.services.gathering import Job, gather, mark_offered, store_quotes
 from rag.services.leases import Lease, LeaseLost
 from rag.services.models_admin import ready_llm
@@ -112,7 +112,8 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: Written) ->
     # Side by side: the quotes are computed here, the model reads its prompt elsewhere.
     quoting_task = asyncio.create_task(_quote(job, lease, writer))
     try:
-        model = await ready_llm()
+        # As late as can be: a lock that was set a moment ago holds.
+        model = None if await in_db(modes.without_model, job.answer) else await ready_llm()
         refused = False
         if model is None:
             await quoting_task

@@ -74,6 +74,7 @@ def _open_again(request: SignedIn, answer_id: UUID) -> tuple[Answer, HttpRespons
         collections=list(thread.collections.all()),
         conditions=from_json(found.filters),
         alone=found.alone or "alone" in request.POST,
+        quotes_only=found.quotes_only,
     )
     return opened, asked(request, opened) if request.htmx else SeeOther(reverse("answer", args=[opened.pk]))
 

@@ -60,6 +60,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
             conversation=thread,
             collections=asked_for.collections(request, thread),
             conditions=asked_for.conditions(request),
+            quotes_only="quotes_only" in request.POST,
         )
     except Permanent as error:
         form.add_error("question", error.message)
@@ -107,9 +108,17 @@ def _page(
         "facets": asked_for.facets(request, collections, remembered),
         "form": form or QuestionForm(),
         "model": models_admin.in_words(),
+        "quotes_only": _quotes_only(request, thread),
         "welcome": samples.welcome(collections) if not views else None,
     }
     return render(request, "rag/ask.html", context, status=status)
+
+
+def _quotes_only(request: SignedIn, thread: Conversation | None) -> bool:
+    """Whether the composer asks for quotes only: as was just posted, or as the conversation was asked last."""
+    if request.method == "POST":
+        return "quotes_only" in request.POST
+    return thread is not None and thread.quotes_only
 
 
 @require_POST  # though it changes nothing: what is chosen belongs into no log of addresses

@@ -55,6 +55,7 @@ def choices(request: SignedIn, thread: Conversation | None = None) -> list[dict[
         {
             "id": row.pk,
             "name": row.name,
+            "quotes_only": row.quotes_only,
             "selected": not ticked or row.pk in ticked,
             "ready_count": row.ready_count,
             "total_count": row.total_count,
