@@ -38,6 +38,15 @@ async def pieces(request: SignedIn, answer_id: UUID, *, after: str) -> AsyncIter
     yield sse("done", await page.part("answer_body"))
 
 
+_PARTS = {
+    "answer_body": "rag/article.html#body",
+    "evidence": "rag/evidence.html",
+    "quotes": "rag/sentence.html#quotes",
+    "chip": "rag/sentence.html#chip",
+    "sentence": "rag/sentence.html#sentence",
+}
+
+
 class _Page:
     """Renders what the stream shows. Sources are read from the database once, when they are first needed."""
 
@@ -47,7 +56,7 @@ class _Page:
         self._pending = ""  # text since the last settled sentence
 
     async def part(self, name: str) -> str:
-        """A partial of the Ask page for the answer as it is stored now; access is checked again each time."""
+        """A part of the Ask page for the answer as it is stored now; access is checked again each time."""
         return await in_db(self._render, name)
 
     def _render(self, name: str) -> str:
@@ -56,7 +65,7 @@ class _Page:
         return self._template(name, {"answer": view, "conversation": answer.conversation})
 
     def _template(self, name: str, context: Mapping[str, Any]) -> str:
-        return render_to_string(f"rag/ask.html#{name}", dict(context), request=self._request)
+        return render_to_string(_PARTS[name], dict(context), request=self._request)
 
     async def rendered(self, event: events.Event) -> list[tuple[str, str]]:
         """The named pieces that an event becomes."""

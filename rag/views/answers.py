@@ -89,4 +89,4 @@ def feedback(request: SignedIn, answer_id: UUID) -> HttpResponse:
     if not request.htmx:
         return redirect("conversation", found.conversation_id)
     found = answer_for(request.user, answer_id)
-    return render(request, "rag/ask.html#feedback", {"answer": answer_view.view_of(found, request.user)})
+    return render(request, "rag/actions.html#feedback", {"answer": answer_view.view_of(found, request.user)})

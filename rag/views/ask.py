@@ -72,7 +72,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
 
 def _refused(request: SignedIn, thread: Conversation | None, form: QuestionForm) -> HttpResponse:
     if request.htmx:
-        return render(request, "rag/ask.html#question_error", {"form": form}, status=422)
+        return render(request, "rag/composer.html#question_error", {"form": form}, status=422)
     return _page(request, thread, form=form, status=422)
 
 
@@ -125,7 +125,7 @@ def _quotes_only(request: SignedIn, thread: Conversation | None) -> bool:
 def filters(request: SignedIn) -> HttpResponse:
     """The filters of the collections that are ticked, for the composer."""
     facets = asked_for.facets(request, asked_for.choices(request))
-    return render(request, "rag/ask.html#filters", {"facets": facets})
+    return render(request, "rag/composer.html#filters", {"facets": facets})
 
 
 @require_POST

@@ -25,7 +25,7 @@ def keep(request: SignedIn, answer_id: UUID) -> HttpResponse:
     if not request.htmx:
         return redirect(f"{reverse('conversation', args=[found.conversation_id])}#answer-{found.pk}")
     found = answer_for(request.user, answer_id)
-    return render(request, "rag/ask.html#feedback", {"answer": answer_view.view_of(found, request.user)})
+    return render(request, "rag/actions.html#feedback", {"answer": answer_view.view_of(found, request.user)})
 
 
 @require_POST
