@@ -40,6 +40,7 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "collection_delete": (("GET", "S S S N N N O N"), ("POST", "S S S N N N R N")),
     "collection_share": (("POST", "S S S N N N R N"),),
     "collection_unshare": (("POST", "S S S N N N R N"),),
+    "collection_modes": (("POST", "S S S N N N R N"),),
     "collection_act": (("POST", "S S S N N R R N"),),
     "collection_events": (("GET", "S S S N O O O N"),),
     "upload": (("POST", "S S S N N R R N"),),
