@@ -297,6 +297,9 @@ RAG = {
     "COLLECTION_DOCUMENTS": env_int("FOOTNOTE_COLLECTION_DOCUMENTS", 0),
     "USER_BYTES": env_int("FOOTNOTE_USER_GB", 0, most=1_000_000) * 1024**3,
     "DOCUMENT_PAGES": env_int("FOOTNOTE_DOCUMENT_PAGES", 0),
+    # Three days: what is dropped on a Friday can still be asked on Monday.
+    "PRIVATE_FILE_HOURS": env_int("FOOTNOTE_PRIVATE_FILE_HOURS", 72, least=1, most=8760),
+    "READING_PAGES": env_int("FOOTNOTE_READING_PAGES", 500, least=1, most=20_000),
     "WATCH_ROOT": env_str("FOOTNOTE_WATCH_ROOT"),  # "": nobody can have folders of this server watched
     "MAIL_HOSTS": tuple(env_list("FOOTNOTE_MAIL_HOSTS")),  # none: no mail is fetched
     "MAIL_CA": env_str("FOOTNOTE_MAIL_CA"),

@@ -29,6 +29,8 @@ class RagConfig:
     collection_documents: int
     user_bytes: int
     document_pages: int
+    private_file_hours: int  # after which a file dropped into a conversation is erased
+    reading_pages: int  # the most that are read whole for one question
     watch_root: str
     mail_hosts: tuple[str, ...]
     mail_ca: str

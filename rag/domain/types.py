@@ -166,11 +166,13 @@ class Scope:
 
     It holds no list of visible chunks: what may be seen is an SQL condition, evaluated anew at each reading
     (`Chunk.objects.visible_to`). An empty `collections` finds nothing. `filters` only ever narrow, each one further.
+    `conversation` is the one that is asked, where it has files of its own: no other scope sees them.
     """
 
     principal: Principal
     collections: frozenset[UUID]
     filters: tuple[Filter, ...] = ()
+    conversation: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from rag.domain.types import Principal
@@ -15,7 +16,17 @@ from rag.models.library import Collection, Document
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def of(self, principal: Principal) -> Self:
         """The person's own conversations: nobody else sees them, administrators included."""
-        return self.filter(owner_id=principal.user_id, owner__is_active=True)
+        return self.filter(owner_id=principal.user_id, owner__is_active=True, deleted__isnull=True)
+
+    def shared_with(self, principal: Principal) -> Self:
+        """Conversations of others that the person was given to read, by name or as a member of a team as of now.
+
+        Which of their answers that person may see is a question of its own: services.sharing.
+        """
+        given = Share.objects.reaching(principal).values("conversation_id")
+        return self.filter(pk__in=given, owner__is_active=True, deleted__isnull=True).exclude(
+            owner_id=principal.user_id
+        )
 
 
 class Conversation(models.Model):
@@ -30,6 +41,7 @@ class Conversation(models.Model):
     pinned = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
     updated = models.DateTimeField(auto_now=True)
+    deleted = models.DateTimeField(null=True, blank=True)  # its owner can take that back for a while
 
     objects = ConversationQuerySet.as_manager()
 
@@ -57,14 +69,23 @@ RUNNING = (AnswerState.PENDING, AnswerState.ANSWERING)
 class AnswerQuerySet(models.QuerySet["Answer"]):
     def of(self, principal: Principal) -> Self:
         """Answers in the person's own conversations."""
-        return self.filter(conversation__owner_id=principal.user_id, conversation__owner__is_active=True)
+        return self.filter(
+            conversation__owner_id=principal.user_id,
+            conversation__owner__is_active=True,
+            conversation__deleted__isnull=True,
+        )
 
 
 class Answer(models.Model):
-    """A question and what came of it. `attempt` is the fencing token of whoever produces it."""
+    """A question and what came of it. `attempt` is the fencing token of whoever produces it.
+
+    `after` makes a tree of a conversation: answers after the same one are versions of each other (asked again, or edited), and
+    what follows belongs to its version.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="answers")
+    after = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="followed_by")
     question = models.TextField()
     standalone = models.TextField(blank=True)  # the question in words that can be read alone
     alone = models.BooleanField(default=False)  # searched by itself, whatever was said before it
@@ -89,6 +110,9 @@ class Answer(models.Model):
     parameters = models.JSONField(default=dict)
     prompt_version = models.CharField(max_length=40, blank=True)
     timings = models.JSONField(default=dict)  # stage -> milliseconds
+    considered = models.JSONField(
+        default=list
+    )  # the best candidates of the search, sources or not: services.considered
     created = models.DateTimeField(auto_now_add=True)
     finished = models.DateTimeField(null=True, blank=True)
 
@@ -165,7 +189,9 @@ class Citation(models.Model):
     source = models.ForeignKey(AnswerSource, on_delete=models.CASCADE, related_name="citations")
     start = models.PositiveIntegerField()
     end = models.PositiveIntegerField()
-    repaired = models.BooleanField(default=False)  # the model cited another source or none; this one carries the sentence
+    repaired = models.BooleanField(
+        default=False
+    )  # the model cited another source or none; this one carries the sentence
 
     class Meta:
         ordering = ("sentence", "id")
@@ -174,13 +200,61 @@ class Citation(models.Model):
         return f"{self.sentence_id} -> {self.source_id}"
 
 
+class FeedbackKind(models.TextChoices):
+    """What was wrong with an answer."""
+
+    WRONG = "wrong", _("It is wrong")
+    INCOMPLETE = "incomplete", _("Something is missing")
+    SOURCES = "sources", _("It cites the wrong passages")
+    OUTDATED = "outdated", _("It is out of date")
+    REFUSED = "refused", _("The documents do answer this")
+    OTHER = "other", _("Something else")
+
+
 class Feedback(models.Model):
-    """What the reader thought of an answer."""
+    """What the reader thought of an answer; of one that was not good also why, if they said."""
 
     answer = models.OneToOneField(Answer, on_delete=models.CASCADE, related_name="feedback")
     helpful = models.BooleanField()
+    kind = models.CharField(max_length=12, choices=FeedbackKind.choices, blank=True)
     reason = models.CharField(max_length=500, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         return f"{self.answer_id}: {'up' if self.helpful else 'down'}"
+
+
+class ShareQuerySet(models.QuerySet["Share"]):
+    def reaching(self, principal: Principal) -> Self:
+        """Shares with this person, by name or through a team that they belong to now. Deactivated people are reached by none."""
+        by_name = Q(user_id=principal.user_id, user__is_active=True)
+        by_team = Q(team__memberships__user_id=principal.user_id, team__memberships__user__is_active=True)
+        return self.filter(by_name | by_team)
+
+
+class Share(models.Model):
+    """A branch of a conversation, up to and including `tip`, that somebody else or a team may read. Nothing later is in it."""
+
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="shares")
+    tip = models.ForeignKey(Answer, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    team = models.ForeignKey("core.Team", on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    objects = ShareQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("conversation", "created")
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(user__isnull=True, team__isnull=False) | Q(user__isnull=False, team__isnull=True),
+                name="shared_with_one",
+            ),
+            models.UniqueConstraint(fields=("conversation", "user"), name="one_share_per_person"),
+            models.UniqueConstraint(fields=("conversation", "team"), name="one_share_per_team"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.conversation_id} to {self.user_id or self.team_id}"
