@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = Path(shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium")
@@ -117,3 +118,14 @@ def shoot(page: Page, folder: Path, name: str, *, whole: bool = False) -> Path:
 def overflow(page: Page) -> int:
     """By how many CSS pixels the page is wider than the window: 0 unless something sticks out."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+_ASK_AXE = """() => axe.run(document, { resultTypes: ["violations"] }).then((found) => found.violations.flatMap(
+  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`)))"""
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds that keeps people out (WCAG 2.2 AA and its best practices): rule, element and reason of each."""
+    page.evaluate(AXE_SCRIPT)
+    found: list[str] = page.evaluate(_ASK_AXE)
+    return found

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from rag import samples
 from tests.access.matrix import MATRIX
 from tests.browser.conftest import Open
-from tests.browser.screens import LOOKS, Look, overflow
+from tests.browser.screens import LOOKS, Look, barriers, overflow
 from tests.browser.thread import ask, wait_until_done
 from tests.installed import Installed, Person
 from tests.site import new_collection
@@ -80,9 +80,11 @@ def _first(pattern: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("look", WINDOWS, ids=lambda look: look.name)
-def test_no_page_is_wider_than_its_window_or_complains(open_page: Open, addresses: dict[str, str], look: Look) -> None:
+def test_no_page_is_too_wide_or_complains_or_keeps_anybody_out(
+    open_page: Open, addresses: dict[str, str], look: Look
+) -> None:
     page, stranger = open_page(look), open_page(look, stranger=True)
-    too_wide = {}
+    too_wide, kept_out = {}, {}
     for name, address in addresses.items():
         window = stranger if name in SIGNED_OUT else page
         response = window.goto(address)
@@ -91,7 +93,17 @@ def test_no_page_is_wider_than_its_window_or_complains(open_page: Open, addresse
         expect(window.locator("h1")).to_have_count(1)
         if wider := overflow(window):
             too_wide[name] = wider
+        if look in LOOKS and (found := barriers(window)):
+            kept_out[name] = found
     assert too_wide == {}
+    assert kept_out == {}
+
+
+def test_a_picture_without_words_would_be_found(open_page: Open) -> None:
+    page = open_page()
+    page.goto("/")
+    page.evaluate("document.querySelector('main').append(new Image())")
+    assert any(line.startswith("image-alt") for line in barriers(page))
 
 
 def test_the_page_of_an_address_that_leads_nowhere_fits_too(open_page: Open) -> None:
