@@ -1,7 +1,7 @@
 """The tables of the product, one file per concern."""
 
 from rag.models.content import Chunk, Extraction, Page, Removal
-from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence
+from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence, Share
 from rag.models.embedding_model import EmbeddingModel
 from rag.models.evaluation import Evaluation
 from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
@@ -38,6 +38,7 @@ __all__ = [
     "Removal",
     "Revision",
     "Sentence",
+    "Share",
     "Unrelated",
     "Upload",
     "Vector",

@@ -40,6 +40,8 @@ def open_answer(
     *,
     question: str,
     conversation: Conversation | None,
+    after: Answer | None = None,
+    version_of: Answer | None = None,
     collections: Sequence[Collection],
     conditions: Sequence[Condition] = (),
     alone: bool = False,
@@ -47,6 +49,7 @@ def open_answer(
 ) -> Answer:
     """A pending answer in the conversation, or in a new one. The caller has checked that all of it is the actor's to use.
 
+    It follows `after` there, or its newest answer; or it stands in the place of `version_of`, which stays reachable.
     Of the collections it asks the documents that fulfil the conditions; the conversation remembers both. `alone`: what was said
     before it does not count in the search. `quotes_only`: no model is asked.
     Raises Permanent for an empty or over-long question, or when there is nothing to ask.
@@ -69,6 +72,7 @@ def open_answer(
     conversation.save(update_fields=["updated", "filters", "quotes_only"])
     answer = Answer.objects.create(
         conversation=conversation,
+        after=version_of.after if version_of else after or conversation.answers.order_by("created").last(),
         question=question,
         filters=conversation.filters,
         alone=alone,
