@@ -10,6 +10,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
 from django.http import Http404
 
 from core.models import Role, User
@@ -34,16 +35,27 @@ def principal_of(user: User | AnonymousUser) -> Principal:
 
 
 def scope_for(
-    user: User | AnonymousUser, *, asked: AbstractCollection[UUID], conditions: Sequence[Condition] = ()
+    user: User | AnonymousUser,
+    *,
+    asked: AbstractCollection[UUID],
+    conditions: Sequence[Condition] = (),
+    conversation: UUID | None = None,
 ) -> Scope:
     """What this person may search now, of what they asked for. Asking for a foreign collection is asking for nothing.
 
     Each condition narrows it to documents whose fields fulfil it; a field that none of the collections has is fulfilled by nothing.
+    For a question in a `conversation` of their own, that conversation's files are searched too.
     """
     principal = principal_of(user)
     usable = Collection.objects.usable_by(principal, role=Need.READ).filter(id__in=list(asked)).order_by()
     collections = frozenset(usable.values_list("id", flat=True))
-    return Scope(principal=principal, collections=collections, filters=_filters(collections, conditions))
+    filters = _filters(collections, conditions)
+    if conversation is not None:
+        files = Collection.objects.of_conversation(principal, conversation).order_by()
+        own = frozenset(files.values_list("id", flat=True))
+        if own:
+            return Scope(principal, collections | own, filters, conversation)
+    return Scope(principal=principal, collections=collections, filters=filters)
 
 
 def _filters(collections: frozenset[UUID], conditions: Sequence[Condition]) -> tuple[Filter, ...]:
@@ -91,9 +103,23 @@ def document_for(user: User | AnonymousUser, document_id: UUID, *, need: Need) -
 
 
 def revision_for(user: User | AnonymousUser, document_id: UUID, number: int) -> Revision:
-    """A revision of a document that this person may read, or Http404."""
-    document = document_for(user, document_id, need=Need.READ)
-    found = document.revisions.filter(number=number).first()
+    """A revision of a document whose pages this person may open, or Http404: also of a file in a conversation of their own."""
+    principal = principal_of(user)
+    found = Revision.objects.filter(
+        Q(document__in=Document.objects.usable_by(principal, role=Need.READ).order_by().values("pk"))
+        | Q(document__in=Document.objects.private_to(principal).order_by().values("pk")),
+        document_id=document_id,
+        number=number,
+    )
+    revision = found.select_related("document__collection").first()
+    if revision is None:
+        raise Http404(_NOT_FOUND)
+    return revision
+
+
+def private_file_for(user: User | AnonymousUser, conversation_id: UUID, document_id: UUID) -> Document:
+    """A file in a conversation of the person's own, or Http404."""
+    found = Document.objects.private_to(principal_of(user), conversation_id).filter(pk=document_id).first()
     if found is None:
         raise Http404(_NOT_FOUND)
     return found

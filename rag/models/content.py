@@ -3,7 +3,7 @@
 from typing import Self
 
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Q
 
 from core.models import Role
 from rag.domain.types import Principal, Reading, Scope
@@ -41,9 +41,13 @@ class Extraction(models.Model):
 
 class PageQuerySet(models.QuerySet["Page"]):
     def readable_by(self, principal: Principal) -> Self:
-        """Pages of live documents that this person may read now, older revisions included: what pinned citations open."""
+        """Pages of live documents that this person may read now, older revisions included: what pinned citations open.
+
+        Among them those of files in a conversation of their own.
+        """
+        own = Q(extraction__revision__document__in=Document.objects.private_to(principal).order_by().values("pk"))
         return self.filter(
-            granted(principal, role=Role.READER, prefix="extraction__revision__document__collection__"),
+            granted(principal, role=Role.READER, prefix="extraction__revision__document__collection__") | own,
             extraction__revision__document__deleted__isnull=True,
         )
 
@@ -82,16 +86,22 @@ class ChunkQuerySet(models.QuerySet["Chunk"]):
         """Chunks whose words this asker may read now: in a granted, asked-for collection, of a live document's newest reading.
 
         Fails closed: an empty scope, a revoked grant, a deleted document or a superseded revision finds nothing. The scope's
-        filters narrow what is left, each one further.
+        filters narrow what is left, each one further; the files of the conversation that is asked have no fields, and stay.
         """
+        allowed, own = granted(scope.principal, role=Role.READER, prefix="collection__"), Q()
+        if scope.conversation is not None:
+            files = Document.objects.private_to(scope.principal, scope.conversation)
+            own = Q(document__in=files.order_by().values("pk"))
+            allowed |= own
         found = self.filter(
-            granted(scope.principal, role=Role.READER, prefix="collection__"),
+            allowed,
             collection_id__in=scope.collections,
             document__deleted__isnull=True,
             document__current=F("extraction__revision"),
         )
         for condition in scope.filters:
-            found = found.filter(document_id__in=FieldValue.objects.matching(condition).values("document_id"))
+            matching = FieldValue.objects.matching(condition).values("document_id")
+            found = found.filter(Q(document_id__in=matching) | own if own else Q(document_id__in=matching))
         return found
 
     def for_maintenance(self) -> Self:

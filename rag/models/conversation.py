@@ -93,6 +93,7 @@ class Answer(models.Model):
     filters = models.JSONField(default=list)  # as of its conversation when it was asked
     quotes_only = models.BooleanField(default=False)  # its asker wants no generated sentences
     locked_by = models.JSONField(default=list)  # ids of the collections asked that allow none, when it was answered
+    waiting_for = models.JSONField(default=list)  # ids of its private files that were not read yet when it was searched
     wanted_model = models.CharField(max_length=230, blank=True)  # model_key of the one picked for this question, if any
     state = models.CharField(max_length=10, choices=AnswerState.choices, default=AnswerState.PENDING)
     attempt = models.PositiveIntegerField(default=0)

@@ -1,15 +1,17 @@
 """Collections, who may read them, and the documents in them."""
 
 import uuid
-from datetime import date
+from datetime import date, timedelta
 from typing import Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Role, Team
+from rag.config import rag_config
 from rag.domain.types import Filter, Principal
 
 
@@ -26,13 +28,23 @@ def granted(principal: Principal, *, role: int, prefix: str) -> Q:
         team__memberships__user_id=principal.user_id,
         team__memberships__user__is_active=True,
     ).values("collection_id")
-    return Q(**{f"{prefix}id__in": collections}) & Q(**{f"{prefix}deleted__isnull": True})
+    return Q(**{f"{prefix}id__in": collections}) & Q(**{f"{prefix}deleted__isnull": True, f"{prefix}private": False})
 
 
 class CollectionQuerySet(models.QuerySet["Collection"]):
     def usable_by(self, principal: Principal, *, role: int) -> Self:
-        """Collections that this person may use at `role` or above."""
+        """Collections that this person may use at `role` or above; files of a conversation are none."""
         return self.filter(granted(principal, role=role, prefix=""))
+
+    def of_conversation(self, principal: Principal, conversation: uuid.UUID) -> Self:
+        """The files of a conversation of this person's own: at most one collection."""
+        return self.filter(
+            private=True,
+            deleted__isnull=True,
+            conversation_id=conversation,
+            conversation__owner_id=principal.user_id,
+            conversation__owner__is_active=True,
+        )
 
 
 class Collection(models.Model):
@@ -45,6 +57,11 @@ class Collection(models.Model):
     # models.language_model.model_key of the one that answers here; "": the installation's
     language_model = models.CharField(max_length=230, blank=True)
     quotes_only = models.BooleanField(default=False)  # no answer from it holds a generated sentence
+    # The files of one conversation, its owner's alone: granted to nobody, listed nowhere. Without its conversation it is swept.
+    private = models.BooleanField(default=False)
+    conversation = models.OneToOneField(
+        "Conversation", on_delete=models.SET_NULL, null=True, blank=True, related_name="private_files"
+    )
     created = models.DateTimeField(auto_now_add=True)
     deleted = models.DateTimeField(null=True, blank=True)
 
@@ -80,6 +97,18 @@ class DocumentQuerySet(models.QuerySet["Document"]):
     def usable_by(self, principal: Principal, *, role: int) -> Self:
         """Live documents that this person may use at `role` or above."""
         return self.filter(granted(principal, role=role, prefix="collection__"), deleted__isnull=True)
+
+    def private_to(self, principal: Principal, conversation: uuid.UUID | None = None) -> Self:
+        """Files that this person dropped into a conversation of their own, or into that one, and whose time is not over."""
+        found = self.filter(
+            deleted__isnull=True,
+            created__gt=timezone.now() - timedelta(hours=rag_config().private_file_hours),
+            collection__private=True,
+            collection__deleted__isnull=True,
+            collection__conversation__owner_id=principal.user_id,
+            collection__conversation__owner__is_active=True,
+        )
+        return found if conversation is None else found.filter(collection__conversation_id=conversation)
 
     def superseded(self, today: date) -> Self:
         """Documents whose place another live document has taken that is itself in force by `today`."""
