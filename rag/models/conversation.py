@@ -153,6 +153,9 @@ class AnswerSource(models.Model):
     score = models.FloatField()
     cosine = models.FloatField(null=True)
     ranks = models.JSONField(default=dict)
+    # Where in the pinned words the passage stands that was searched; without both, it is all of them.
+    found_start = models.PositiveIntegerField(null=True)
+    found_end = models.PositiveIntegerField(null=True)
     offered = models.BooleanField(default=True)  # whether it fitted the prompt
 
     class Meta:
