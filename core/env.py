@@ -41,6 +41,14 @@ def env_int(name: str, default: int, *, least: int = 0, most: int = 2**31) -> in
     return number
 
 
+def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`, in whatever case it was typed."""
+    text = env_str(name, default).lower()
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
+    return text
+
+
 def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """The comma-separated parts, blanks taken off, empty ones left out."""
     return [part.strip() for part in env_str(name).split(",") if part.strip()] or list(default)

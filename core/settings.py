@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from core.env import env_bool, env_int, env_list, env_path, env_secret, env_str
+from core.env import env_bool, env_choice, env_int, env_list, env_path, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("FOOTNOTE_DATA", BASE_DIR / "data")
@@ -280,8 +280,31 @@ LOGGING = {
 }
 
 # --- The product: read once into rag.config.RagConfig
+_ollama = env_list("FOOTNOTE_OLLAMA_URL", ("http://127.0.0.1:11434",))
+
+
+def _outside_hosts() -> tuple[str, ...]:
+    """The hosts beyond one's own network that questions and passages may be sent to; none unless they are named one by one."""
+    hosts = tuple(host.lower() for host in env_list("FOOTNOTE_ALLOW_OUTSIDE_HOST"))
+    for host in hosts:
+        if not all(part and part.replace("-", "").isalnum() for part in host.split(".")):
+            raise ImproperlyConfigured(
+                f"FOOTNOTE_ALLOW_OUTSIDE_HOST takes names of hosts like api.replicate.com, not {host!r}."
+            )
+    return hosts
+
+
 RAG = {
-    "OLLAMA_URL": env_str("FOOTNOTE_OLLAMA_URL", "http://127.0.0.1:11434"),
+    "OLLAMA_URL": _ollama[0],
+    "OLLAMA_MORE_URLS": tuple(_ollama[1:]),
+    "OPENAI_URLS": tuple(env_list("FOOTNOTE_OPENAI_URL")),  # none: no such server is asked
+    "OPENAI_KEY": env_secret("FOOTNOTE_OPENAI_KEY"),
+    "OPENAI_MODELS": tuple(env_list("FOOTNOTE_OPENAI_MODELS")),  # none: those that the server lists
+    "REPLICATE_URL": "https://api.replicate.com",
+    "REPLICATE_KEY": env_secret("FOOTNOTE_REPLICATE_KEY"),
+    "REPLICATE_MODELS": tuple(env_list("FOOTNOTE_REPLICATE_MODELS")),
+    "OUTSIDE_HOSTS": _outside_hosts(),
+    "PROMPT": env_choice("FOOTNOTE_PROMPT", "auto", ("auto", "short", "medium", "full")),
     "CONTEXT_TOKENS": env_int("FOOTNOTE_CONTEXT_TOKENS", 4096, least=1024, most=262144),
     "ANSWER_TOKENS": env_int("FOOTNOTE_ANSWER_TOKENS", 512, least=64, most=8192),
     "PARALLEL_ANSWERS": env_int("FOOTNOTE_PARALLEL_ANSWERS", 0, most=64),  # 0: what the provider is known to do

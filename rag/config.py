@@ -14,6 +14,15 @@ class RagConfig:
 
     data: Path
     ollama_url: str
+    ollama_more_urls: tuple[str, ...]
+    openai_urls: tuple[str, ...]
+    openai_key: str
+    openai_models: tuple[str, ...]
+    replicate_url: str
+    replicate_key: str
+    replicate_models: tuple[str, ...]
+    outside_hosts: tuple[str, ...]
+    prompt: str  # "auto": by the size of the model
     context_tokens: int
     answer_tokens: int
     parallel_answers: int  # 0: what the provider is known to do
@@ -41,6 +50,11 @@ class RagConfig:
     question_embedder: str
     reranker: str
     reranker_folder: str  # "": none
+
+    @property
+    def ollama_urls(self) -> tuple[str, ...]:
+        """Every Ollama that may be asked; where it matters which, the first."""
+        return (self.ollama_url, *self.ollama_more_urls)
 
     @property
     def index_folder(self) -> Path:

@@ -16,7 +16,7 @@ from rag.backends.llms.llamacpp import LlamaCppLLM
 from rag.backends.llms.ollama import OllamaLLM
 from rag.backends.llms.openai_compatible import OpenAICompatibleLLM
 from rag.domain.citations import CitationScanner, split_sentences
-from rag.domain.errors import Permanent, RagError, Retryable
+from rag.domain.errors import Busy, Permanent, RagError, Retryable
 from rag.domain.events import Cited, Event
 from rag.domain.types import Delta, Message, Prompt, Role, StopReason
 from tests import llama_server
@@ -195,7 +195,7 @@ async def in_mood(mood: str, **options: float) -> AsyncIterator[tuple[ScriptedOl
 MESSAGES: dict[str, tuple[type[RagError], str]] = {
     "slow_first_token": (Retryable, "did not begin to answer within 0 seconds"),
     "hang": (Retryable, "fell silent"),
-    "queue_full": (Retryable, "queue is full"),
+    "queue_full": (Busy, "queue is full"),
     "missing": (Permanent, "ollama pull scripted:latest"),
     "too_long": (Permanent, "longer than the model's context"),
     "no_memory": (Permanent, "too little free memory"),
@@ -396,7 +396,7 @@ async def test_events_comments_and_usage_are_understood() -> None:
         (SSE + b'data: {"choices":[{"del\n\n', Retryable, "arrived damaged"),
         (SSE + b"data: [DONE]\n\n", Retryable, "interrupted"),
         (b"HTTP/1.1 503 X\r\nContent-Length: 13\r\n\r\nLoading model", Retryable, "still loading"),
-        (b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", Retryable, "queue is full"),
+        (b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", Busy, "queue is full"),
         (b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n", Permanent, "does not have the model m"),
         (b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n", Permanent, "does not let Footnote in"),
         (b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n", Permanent, r"refused the request \(HTTP 400\)"),

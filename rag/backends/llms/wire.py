@@ -11,13 +11,14 @@ import logging
 import math
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, cast
 
 import httpx
 
+from rag.backends.llms.addresses import NOT_AN_ADDRESS, UNREACHABLE, refuse_outside
 from rag.domain.errors import Busy, Permanent, RagError, Retryable
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 2.0
 LONGEST_LINE = 1024 * 1024  # bytes of one line of a stream; a token takes some two hundred
 LONGEST_ERROR = 64 * 1024
-
-UNREACHABLE = "The language model cannot be reached: nothing answers at its address. Start it, or check the address."
 
 
 @cache
@@ -36,11 +35,15 @@ def _trusted() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def client(url: str, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    url: str, headers: dict[str, str] | None = None, *, allowed: Collection[str] = ()
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client for one call: no proxy or credentials from the environment, no redirects, two seconds to connect.
 
-    Reading has no timeout of its own: `lines` bounds every wait.
+    It connects to this machine and to private networks, and beyond them to the hosts in `allowed` alone; raises `Permanent`
+    otherwise. Reading has no timeout of its own: `lines` bounds every wait.
     """
+    await refuse_outside(url, allowed)
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS, write=30.0)
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=timeout, trust_env=False, follow_redirects=False, verify=_trusted()
@@ -58,7 +61,7 @@ def failures() -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise Retryable("The language model did not answer in time. Try again.") from error
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise Permanent("The language model's address is not a web address. Correct it in the settings.") from error
+        raise Permanent(NOT_AN_ADDRESS) from error
     except httpx.TransportError as error:
         raise Retryable("The connection to the language model broke off. What was written so far is kept.") from error
 
