@@ -13,7 +13,7 @@ from rag.domain.extracts import Quote
 from rag.domain.followups import Turn
 from rag.domain.types import Message, Source
 from rag.models import Answer, AnswerSource, Sentence
-from rag.services import modes, retrieve
+from rag.services import branches, modes, retrieve
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
 
@@ -37,8 +37,7 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
     """Searches as the asker may now, not as when the question was posted, and pins what was found."""
     answer = Answer.objects.select_related("conversation__owner").get(pk=answer_id)
     asker = answer.conversation.owner
-    before = Answer.objects.filter(conversation=answer.conversation, created__lt=answer.created).order_by("created")
-    earlier = list(before.exclude(pk=answer.pk))
+    earlier = branches.before(answer, most=2 * TURNS)
     asked = list(answer.conversation.collections.values_list("id", flat=True))
     scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
     # Asked again, a question does not follow itself.
