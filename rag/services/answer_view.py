@@ -5,9 +5,10 @@ are; a sentence without sources, while everything that the model was given is. T
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from django.urls import reverse
@@ -22,6 +23,7 @@ from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import answer_standing, document_view, modes, page_view, validity
+from rag.services.branches import Version
 from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
@@ -103,6 +105,9 @@ class AnswerView:
     unread_url: str = ""
     together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
     mode: str = ""  # why it holds quotes alone, where somebody wanted it so
+    version: Version | None = None  # which of several versions of its question it is, in a thread
+    why_not: str = ""  # of an answer that was not good: a FeedbackKind, and the reader's words
+    why_not_words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +189,10 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     )
     feedback = {answer.pk: answer.feedback for answer in answers if hasattr(answer, "feedback")}
     kept = set(KeptQuestion.objects.filter(answer__in=answers).values_list("answer_id", flat=True))
+    sources_of, sentences_of = _by_answer(sources), _by_answer(sentences)
     views = []
     for answer in answers:
-        own = [source for source in sources if source.answer_id == answer.pk]
-        own_sentences = [sentence for sentence in sentences if sentence.answer_id == answer.pk]
+        own, own_sentences = sources_of.get(answer.pk, []), sentences_of.get(answer.pk, [])
         given = feedback.get(answer.pk)
         view = _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
         view = _with_standing(view, answer, own, standings)
@@ -200,9 +205,21 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
                 unread_url=url,
                 kept=answer.pk in kept,
                 mode=wanted.get(answer.pk, ""),
+                why_not=given.kind if given is not None else "",
+                why_not_words=given.reason if given is not None else "",
             )
         )
     return views
+
+
+_Row = TypeVar("_Row", AnswerSource, Sentence)
+
+
+def _by_answer(rows: Iterable[_Row]) -> dict[UUID, list[_Row]]:
+    found: dict[UUID, list[_Row]] = {}
+    for row in rows:
+        found.setdefault(row.answer_id, []).append(row)
+    return found
 
 
 def _unread(answers: Sequence[Answer], reader: User) -> dict[UUID, tuple[str, str]]:
@@ -290,7 +307,7 @@ def _view(
         quotes=[quote for quote in quotes if quote is not None],
         sources=[_source(source, answer, sentences, texts) for source in sources],
         message=_message(answer),
-        notice=_notice(answer, hidden=any(sentence.hidden for sentence in shown)),
+        notice=_notice(answer, hidden=any(sentence.hidden for sentence in shown), unquoted=None in quotes),
         model_name=answer.model,
         took_seconds=took,
         created=answer.created,
@@ -309,7 +326,7 @@ def _message(answer: Answer) -> str:
     return answer.message
 
 
-def _notice(answer: Answer, *, hidden: bool) -> str:
+def _notice(answer: Answer, *, hidden: bool, unquoted: bool) -> str:
     parts = []
     if answer.cut_off:
         parts.append(_("The model reached its limit: this answer is cut off."))
@@ -318,6 +335,8 @@ def _notice(answer: Answer, *, hidden: bool) -> str:
             _("%(count)d of the passages did not fit into the model's context and were left out.")
             % {"count": answer.dropped}
         )
+    if unquoted:
+        parts.append(_("Some quotations are from documents that you may no longer see; they are left out."))
     if hidden:
         parts.append(_("Some sentences rest on documents that you may no longer see; they are left out."))
     return " ".join(parts)
@@ -429,7 +448,7 @@ def _as_source(pinned: AnswerSource, text: str) -> Source:
     )
 
 
-def _words(view: AnswerView) -> str:
+def words_of(view: AnswerView) -> str:
     """What the answer says, of that which its reader may see."""
     if view.quotes_only:
         return " ".join(quote.text for quote in view.quotes)
@@ -440,7 +459,7 @@ def readable_history(reader: User, answers: Sequence[Answer]) -> list[Message]:
     """Earlier questions and answers as messages for a model, without a word that the reader may no longer see."""
     messages: list[Message] = []
     for view in views_of(answers, reader):
-        text = _words(view)
+        text = words_of(view)
         if view.state == AnswerState.FINISHED and text:
             messages.append(Message(Role.USER, view.question))
             messages.append(Message(Role.ASSISTANT, text))
@@ -450,4 +469,4 @@ def readable_history(reader: User, answers: Sequence[Answer]) -> list[Message]:
 def readable_words(reader: User, answer: Answer) -> str:
     """What a finished answer says, of that which the reader may see now; of any other nothing."""
     view = view_of(answer, reader)
-    return _words(view) if view.state == AnswerState.FINISHED else ""
+    return words_of(view) if view.state == AnswerState.FINISHED else ""

@@ -59,11 +59,16 @@ class Tree:
             return None
         place = beside.index(answer)
         before, after = beside[place - 1 : place], beside[place + 1 : place + 2]
-        return Version(place + 1, len(beside), *(self.url(each[0]) if each else "" for each in (before, after)))
+        previous_url, next_url = (url(self._conversation_id, each[0]) if each else "" for each in (before, after))
+        return Version(place + 1, len(beside), previous_url, next_url)
 
-    def url(self, answer: UUID) -> str:
-        """Where the branch through the answer is shown, at the answer."""
-        return f"{reverse('conversation', args=[self._conversation_id])}?at={answer}#answer-{answer}"
+
+def url(conversation_id: UUID, at: UUID | None = None, *, until: UUID | None = None) -> str:
+    """Where a conversation is shown: the branch through the answer `at`, at that answer; or the page of it that ends before `until`."""
+    path = reverse("conversation", args=[conversation_id])
+    if at is None:
+        return path
+    return f"{path}?at={at}&until={until}" if until else f"{path}?at={at}#answer-{at}"
 
 
 def tree(conversation: Conversation) -> Tree:
