@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rag.domain.places import words_between
 from rag.domain.sentences import sentences
 from rag.domain.types import Heading, Page, Passage
 
@@ -59,7 +60,7 @@ def chunk(pages: Sequence[Page], token_spans: TokenSpans, sizes: Sizes = SIZES) 
                 page_to=last.page,
                 start=first.start,
                 end=last.end,
-                heading=first.heading,
+                heading=last.heading,  # of a passage that opens with several headings, the last one's path
             )
         )
     return passages
@@ -67,10 +68,7 @@ def chunk(pages: Sequence[Page], token_spans: TokenSpans, sizes: Sizes = SIZES) 
 
 def text_between(pages: Sequence[Page], page_from: int, start: int, page_to: int, end: int) -> str:
     """The words of a passage: exact slices, pages joined by a line break."""
-    if page_from == page_to:
-        return pages[page_from].text[start:end]
-    middle = [page.text for page in pages[page_from + 1 : page_to]]
-    return "\n".join([pages[page_from].text[start:], *middle, pages[page_to].text[:end]])
+    return words_between([page.text for page in pages[page_from : page_to + 1]], start, end)
 
 
 def context_header(title: str, heading: Sequence[str], token_spans: TokenSpans) -> str:

@@ -26,6 +26,13 @@ def locate(lengths: Sequence[int], page_from: int, start: int, offset: int) -> P
     return Place(page, left)
 
 
+def words_between(texts: Sequence[str], start: int, end: int) -> str:
+    """The words from `start` in the first of the pages' whole texts up to `end` in the last, pages joined by a line break."""
+    if len(texts) == 1:
+        return texts[0][start:end]
+    return "\n".join([texts[0][start:], *texts[1:-1], texts[-1][:end]])
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """From one place up to another, both included in the same extraction."""

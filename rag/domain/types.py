@@ -181,6 +181,7 @@ class Source:
 
     `start` and `end` count code points in the texts of `page_from` and `page_to` (0-based places in the extraction).
     `ranks` are the 1-based places in each retriever's list, for "why this answer".
+    `found` is where in `text` the passage stands that was searched and scored, when more of its section is given around it.
     """
 
     number: int
@@ -200,6 +201,7 @@ class Source:
     score: float
     cosine: float | None = None
     ranks: Mapping[str, int] = field(default_factory=dict)
+    found: tuple[int, int] | None = None
 
 
 class Role(StrEnum):

@@ -8,14 +8,17 @@ from uuid import UUID
 from core import audit
 from core.models import User
 from rag.access import scope_for
+from rag.config import rag_config
 from rag.domain.conditions import from_json
 from rag.domain.extracts import Quote
 from rag.domain.followups import Turn
+from rag.domain.surroundings import room
 from rag.domain.types import Message, Source
 from rag.models import Answer, AnswerSource, Sentence
 from rag.services import branches, modes, retrieve
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
+from rag.services.surroundings import widened
 
 TURNS = 8  # earlier questions among which a follow-up's topic is looked for
 
@@ -44,21 +47,23 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
     said = [] if answer.alone else [other for other in earlier if other.question != answer.question][-TURNS:]
     turns = _turns(asker, said)
     found = retrieve.search(answer.question, scope, turns=turns)
+    config = rag_config()
+    sources = widened(found.sources, scope, room=room(config.context_tokens, config.answer_tokens))
     together = [turn.question for turn in reversed(turns) if turn.question in found.earlier]
     with lease.guarded():
         AnswerSource.objects.filter(answer=answer).delete()
         Sentence.objects.filter(answer=answer).delete()
-        AnswerSource.objects.bulk_create(pinned(answer, source) for source in found.sources)
+        AnswerSource.objects.bulk_create(pinned(answer, source) for source in sources)
         lease.write(standalone=found.standalone, together=together, text="", quotes=[])
         audit.record(
             "question.searched",
             actor=asker,
             subject=answer,
-            documents=sorted({str(source.document_id) for source in found.sources}),
+            documents=sorted({str(source.document_id) for source in sources}),
         )
     history = readable_history(asker, modes.free_to_repeat(earlier[-HISTORY_TURNS:]))
-    enough = bool(found.sources) and found.evidence.enough
-    return Job(answer, found.standalone, found.sources, enough, history, [], dict(found.timings))
+    enough = bool(sources) and found.evidence.enough
+    return Job(answer, found.standalone, sources, enough, history, [], dict(found.timings))
 
 
 def _turns(asker: User, earlier: Sequence[Answer]) -> list[Turn]:
@@ -67,6 +72,7 @@ def _turns(asker: User, earlier: Sequence[Answer]) -> list[Turn]:
 
 
 def pinned(answer: Answer, source: Source) -> AnswerSource:
+    found_start, found_end = source.found or (None, None)
     return AnswerSource(
         answer=answer,
         number=source.number,
@@ -84,6 +90,8 @@ def pinned(answer: Answer, source: Source) -> AnswerSource:
         score=source.score,
         cosine=source.cosine,
         ranks=dict(source.ranks),
+        found_start=found_start,
+        found_end=found_end,
     )
 
 

@@ -3,8 +3,10 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rag.domain.extracts import Quote, candidates, choose_quotes, rank_sentences
+from rag.domain.surroundings import as_found
 from rag.domain.types import Source
 from rag.domain.words import content_stems
 from rag.slots import embedding_model, question_embedder
@@ -14,8 +16,13 @@ MOST = 3  # quotes shown
 
 
 def best_quotes(question: str, sources: Sequence[Source]) -> list[Quote]:
-    """At most three sentences, word for word, best first; none when the passages hold none worth showing."""
-    best = sources[:PASSAGES]
+    """At most three sentences, word for word, best first; none when the passages hold none worth showing.
+
+    They are looked for in what was found: what is read around it was not what the question was likened to, and would have to be
+    embedded now.
+    """
+    alone = [as_found(source) for source in sources]
+    best = alone[:PASSAGES]
     found = candidates(best)
     if not found:
         return []
@@ -23,8 +30,13 @@ def best_quotes(question: str, sources: Sequence[Source]) -> list[Quote]:
     embedder = question_embedder(model)
     cosines = embedder.embed_passages([candidate.text for candidate in found]) @ embedder.embed_question(question)
     likeness = [model.identity.likeness(float(cosine)) for cosine in cosines]
-    ranked = rank_sentences(question, best, idf=rarity(sources), cosines=likeness)
-    return choose_quotes(ranked, best, most=MOST)
+    ranked = rank_sentences(question, best, idf=rarity(alone), cosines=likeness)
+    begins = {source.number: source.found[0] for source in sources if source.found is not None}
+    return [_moved(quote, begins.get(quote.number, 0)) for quote in choose_quotes(ranked, best, most=MOST)]
+
+
+def _moved(quote: Quote, by: int) -> Quote:
+    return replace(quote, start=quote.start + by, end=quote.end + by)
 
 
 def rarity(sources: Sequence[Source]) -> dict[str, float]:
