@@ -16,10 +16,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Queued(Event):
-    """The answer is waiting for the model; `position` 0 means that its turn has come."""
+    """The answer is waiting for the model: `position` answers have to end before its turn; 0 means that it has come.
+
+    `busy`: the model's server has no room, though it is this answer's turn, and will be asked again.
+    """
 
     kind: ClassVar[str] = "queued"
     position: int
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

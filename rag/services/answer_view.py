@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 
 from core.models import User
 from rag.access import principal_of
-from rag.domain.events import Checked
+from rag.domain.events import Checked, Queued
 from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, Stretch, locate
 from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import answer_standing, document_view, modes, page_view, validity
+from rag.services import answer_standing, document_view, modes, page_view, replay, turns, validity
 from rag.services.branches import Version
 from rag.services.validity import Standing, Tag
 
@@ -105,6 +105,7 @@ class AnswerView:
     unread_url: str = ""
     together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
     mode: str = ""  # why it holds quotes alone, where somebody wanted it so
+    waiting: str = ""  # how many questions are before it, while it waits for the model
     version: Version | None = None  # which of several versions of its question it is, in a thread
     why_not: str = ""  # of an answer that was not good: a FeedbackKind, and the reader's words
     why_not_words: str = ""
@@ -315,7 +316,16 @@ def _view(
         partial=answer.text if complete and not sentences and answer.state not in RUNNING else "",
         timings=answer.timings,
         together=answer.together,
+        waiting=_waiting(answer),
     )
+
+
+def _waiting(answer: Answer) -> str:
+    """What is said while the model answers others first; nothing from its first word on."""
+    if answer.state != AnswerState.ANSWERING or answer.text or not answer.model:
+        return ""
+    event = replay.last_of(answer.pk, Queued)
+    return turns.in_words(event) if isinstance(event, Queued) else ""
 
 
 def _message(answer: Answer) -> str:

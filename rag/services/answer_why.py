@@ -17,6 +17,7 @@ _STAGES = {
     "read": _("Reading the passages"),
     "sources": _("Until the sources were shown"),
     "quotes": _("Choosing verbatim sentences"),
+    "waiting": _("Waiting until the model was free"),
     "model_first_token": _("The model's first word"),
     "model": _("The model in all"),
     "total": _("In all"),

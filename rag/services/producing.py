@@ -5,6 +5,7 @@ Its events go to the replay log, its result to the database.
 
 import asyncio
 import time
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -21,7 +22,7 @@ from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.models import Answer, AnswerSource, Citation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import modes, quoting
+from rag.services import modes, quoting, turns
 from rag.services.gathering import Job, gather, mark_offered, store_quotes
 from rag.services.leases import Lease, LeaseLost
 from rag.services.models_admin import ready_llm
@@ -183,15 +184,19 @@ async def _ask_model(model: LLM, job: Job, lease: Lease, writer: Log, written: W
         parameters={"num_ctx": model.context_tokens, "num_predict": config.answer_tokens, "temperature": 0},
     )
     await in_db(mark_offered, job.answer.pk, [source.number for source in prompt.sources])
-    transcript = Transcript(prompt.sources, writer, written, job.timings)
-    stream = model.stream(prompt, max_tokens=config.answer_tokens)
-    try:
-        async for delta in stream:
-            await transcript.take(delta)
-    finally:
-        # Not at the garbage collector's leisure: closing is what stops the model.
-        await stream.aclose()
-        await transcript.finish()
+    ticket, asker, told = str(job.answer.pk), str(job.answer.conversation.owner_id), partial(tell, writer)
+    asked = time.perf_counter()
+    async with turns.turn(model, ticket, asker=asker, told=told):
+        job.timings["waiting"] = since(asked)
+        transcript = Transcript(prompt.sources, writer, written, job.timings)
+        stream = turns.patiently(model, prompt, max_tokens=config.answer_tokens, told=told)
+        try:
+            async for delta in stream:
+                await transcript.take(delta)
+        finally:
+            # Not at the garbage collector's leisure: closing is what stops the model.
+            await stream.aclose()
+            await transcript.finish()
     if not written.text.strip():
         raise Permanent(_("The model ended without writing anything. The passages it was given are shown."))
     return prompting.is_refusal(written.text)

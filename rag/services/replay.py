@@ -8,8 +8,8 @@ Nothing here is needed afterwards: a finished answer is in the database, and a l
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -18,13 +18,17 @@ import structlog
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from core import redis_server
 from rag.domain.events import Event, from_json
 
 log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 3600
+_LAST_FEW = 4  # events of a waiting answer behind which its place stands: the quotes come once
 _LIVE = "footnote:live"
 _STOP = "footnote:stop"
+TURNS = "footnote:turns"  # the key of a list of who waits for a model, which somebody has left
+ANSWER_SECONDS = 5.0  # the longest wait for Redis, which answers in a millisecond
 
 Entry = tuple[str, Event]
 
@@ -33,9 +37,12 @@ def _stream(answer_id: UUID) -> str:
     return f"footnote:answer:{answer_id}"
 
 
-def connect() -> "aioredis.Redis":
-    """A connection pool for the running event loop."""
-    return aioredis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
+def connect(*, listening: bool = False) -> "aioredis.Redis":
+    """A connection pool for the running event loop; a connection that listens may be silent for as long as it likes."""
+    longest = None if listening else ANSWER_SECONDS
+    return aioredis.Redis.from_url(
+        settings.REDIS_URL, decode_responses=True, socket_timeout=longest, socket_connect_timeout=ANSWER_SECONDS
+    )
 
 
 class Log:
@@ -61,11 +68,25 @@ class Log:
             await pipe.execute()
 
 
+def last_of(answer_id: UUID, kind: type[Event]) -> Event | None:
+    """The newest event of this kind among an answer's last few; None where there is none, or Redis is away. Synchronous: for pages."""
+    try:
+        with closing(redis_server.client(settings.REDIS_URL)) as client:
+            rows: Any = client.xrevrange(_stream(answer_id), count=_LAST_FEW)
+    except RedisError as error:
+        log.warning("replay.log_unreadable", error=type(error).__name__)
+        return None
+    found = (from_json(json.loads(fields[b"e"])) for _entry_id, fields in rows)
+    return next((event for event in found if isinstance(event, kind)), None)
+
+
 class Hub:
     """This process's one listener: hands events to the followers here, and stop requests to the producer here."""
 
     def __init__(self) -> None:
         self.client = connect()
+        self.turn_listeners: set[Callable[[str], None]] = set()
+        self._listening = connect(listening=True)
         self._followers: dict[str, set[asyncio.Queue[Entry | None]]] = {}
         self._stoppers: dict[str, asyncio.Event] = {}
         self._task: asyncio.Task[None] | None = None
@@ -82,12 +103,13 @@ class Hub:
             with suppress(asyncio.CancelledError):
                 await self._task
         await self.client.aclose()
+        await self._listening.aclose()
 
     async def _listen(self) -> None:
         while True:
             try:
-                async with self.client.pubsub() as pubsub:
-                    await pubsub.subscribe(_LIVE, _STOP)
+                async with self._listening.pubsub() as pubsub:
+                    await pubsub.subscribe(_LIVE, _STOP, TURNS)
                     async for message in pubsub.listen():
                         if message["type"] == "subscribe":
                             # Only now is every later event heard; what came before this is in the log.
@@ -102,6 +124,10 @@ class Hub:
         if channel == _STOP:
             if stopper := self._stoppers.get(data):
                 stopper.set()
+            return
+        if channel == TURNS:
+            for listener in tuple(self.turn_listeners):
+                listener(data)
             return
         answer_id, entry_id, event = json.loads(data)
         for queue in self._followers.get(answer_id, ()):

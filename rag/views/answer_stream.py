@@ -12,7 +12,7 @@ from core.db import in_db
 from core.http import SSE_COMMENT, SignedIn, sse
 from rag.access import answer_for
 from rag.domain import events
-from rag.services import answer_view, answering
+from rag.services import answer_view, answering, turns
 from rag.services.answer_view import AnswerView, LiveSources
 
 
@@ -54,6 +54,7 @@ class _Page:
         self._request, self._answer_id = request, answer_id
         self._sources: LiveSources | None = None
         self._pending = ""  # text since the last settled sentence
+        self._queued = events.Queued(position=0)  # its place, as told last
 
     async def part(self, name: str) -> str:
         """A part of the Ask page for the answer as it is stored now; access is checked again each time."""
@@ -70,16 +71,16 @@ class _Page:
     async def rendered(self, event: events.Event) -> list[tuple[str, str]]:
         """The named pieces that an event becomes."""
         match event:
-            case events.Queued(position=position):
-                waiting = _("Waiting for the model: %(count)d before you.") % {"count": position}
-                return [("status", escape(waiting if position else _("The model is reading the passages …")))]
+            case events.Queued():
+                self._queued = event
+                return [("status", escape(turns.in_words(event)))]
             case events.Sources():
                 return [
                     ("evidence", await self.part("evidence")),
                     ("status", escape(_("Choosing the best sentences …"))),
                 ]
             case events.Extract():
-                status = escape(_("The model is reading the passages …"))
+                status = escape(turns.in_words(self._queued))
                 quotes, evidence = await self.part("quotes"), await self.part("evidence")
                 return [("quotes", quotes), ("evidence", evidence), ("status", status)]
             case events.Token(text=text):
