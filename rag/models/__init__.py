@@ -9,6 +9,7 @@ from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
 from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision, Unrelated
 from rag.models.ranking import JudgedPlace, KeptQuestion, Ranker
+from rag.models.threshold import EvidenceThreshold
 
 __all__ = [
     "Answer",
@@ -22,6 +23,7 @@ __all__ = [
     "Document",
     "EmbeddingModel",
     "Evaluation",
+    "EvidenceThreshold",
     "Extraction",
     "Feedback",
     "FieldValue",

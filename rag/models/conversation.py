@@ -102,6 +102,10 @@ class Answer(models.Model):
     text = models.TextField(blank=True)  # as the model wrote it, markers included
     message = models.CharField(max_length=500, blank=True)  # why it failed or was refused; for the reader
     quotes = models.JSONField(default=list)  # verbatim extracts: source number, start, end in the source's text
+    elsewhere = models.JSONField(
+        default=list
+    )  # refused: ids of collections that were not asked and have evidence, best first
+    evidence = models.FloatField(null=True)  # how much speaks for an answer, 0 to 1
     conflicts = models.JSONField(default=list)  # [number, number]: sources that say different things of the same
     cut_off = models.BooleanField(default=False)  # the model reached its limit
     dropped = models.PositiveIntegerField(default=0)  # sources that did not fit the prompt

@@ -16,13 +16,14 @@ class QuestionOrigin(models.TextChoices):
 
 
 class KeptQuestion(models.Model):
-    """A question whose right places in a collection are known. Whoever manages the collection sees it.
+    """A question whose right places in a collection are known, or that it has none. Whoever manages the collection sees it.
 
     One that came from an answer is there by its asker's consent, and goes with the answer.
     """
 
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="kept_questions")
     text = models.TextField()
+    answerable = models.BooleanField(default=True)  # False: nothing in the documents answers it; it then has no places
     origin = models.CharField(max_length=10, choices=QuestionOrigin.choices)
     answer = models.ForeignKey(Answer, on_delete=models.CASCADE, null=True, blank=True, related_name="kept")
     keeper = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
