@@ -184,6 +184,7 @@ class ScriptedOllama:
         self.aborted = 0
         self.digests = {name: _digest(name) for name in self.names()}
         self.remote: set[str] = set()
+        self.running: set[str] = set()  # models that are in memory
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -279,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200, {"version": self.server.script.version})
 
     def _running(self) -> None:
-        self._json(200, {"models": []})
+        self._json(200, {"models": [{"name": name, "model": name} for name in sorted(self.server.script.running)]})
 
     def _tags(self) -> None:
         script = self.server.script

@@ -23,6 +23,7 @@ class LlamaCppLLM(OpenAICompatibleLLM):
     """The model file `model_path`, as the server at `url` runs it."""
 
     provider = "llamacpp"
+    counts_exactly = True
     parallel = 1  # as llamacpp_server starts it
 
     def __init__(
@@ -42,6 +43,8 @@ class LlamaCppLLM(OpenAICompatibleLLM):
             name=info.name,
             digest=info.digest,
             context_tokens=context_tokens,
+            # Most files hold four to five bits a parameter.
+            billions=info.billions or info.size / 0.6e9,
             first_token_seconds=first_token_seconds,
             idle_seconds=idle_seconds,
         )

@@ -1,13 +1,15 @@
 """A model served by Ollama, over its own HTTP API: streamed NDJSON, never truncated in silence."""
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Any
 
 import httpx
 
 from rag.backends.llms.base import LLM, ModelInfo
+from rag.backends.llms.thinking import ThinkingFilter
 from rag.backends.llms.wire import (
     as_count,
     as_object,
@@ -47,10 +49,14 @@ class OllamaLLM(LLM):
         digest: str,
         context_tokens: int,
         *,
+        billions: float = 0.0,
+        allowed: Collection[str] = (),
         first_token_seconds: float = 120.0,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.url = url
+        self.billions = billions
+        self._allowed = allowed
         self.name = name
         self.digest = digest
         self.context_tokens = context_tokens
@@ -61,9 +67,17 @@ class OllamaLLM(LLM):
         """A bound: Ollama has no endpoint that counts."""
         return token_bound(text)
 
+    async def loaded(self) -> bool:
+        try:
+            found = (await _get(self.url, "/api/ps", allowed=self._allowed)).get("models")
+        except RagError:
+            return True
+        entries = [as_object(entry) for entry in found] if isinstance(found, list) else []
+        return self.name in {as_text(entry.get(key)) for entry in entries for key in ("name", "model")}
+
     async def stream(self, prompt: Prompt, *, max_tokens: int) -> AsyncGenerator[Delta, None]:
         with failures():
-            async with client(self.url) as http:
+            async with client(self.url, allowed=self._allowed) as http:
                 body = self._body(prompt, max_tokens)
                 # Ollama sends its headers with the first token: the budget counts from here.
                 async with posted(http, "/api/chat", body, seconds=self.first_token_seconds) as response:
@@ -100,6 +114,7 @@ class OllamaLLM(LLM):
 
     async def _deltas(self, response: httpx.Response, max_tokens: int) -> AsyncGenerator[Delta, None]:
         written = thought = pieces = 0
+        apart = ThinkingFilter()  # models that Ollama has no parser for leave their thinking in the text
         wire = lines(response, first_seconds=self.first_token_seconds, idle_seconds=self.idle_seconds)
         async with aclosing(wire) as received:
             async for line in received:
@@ -107,10 +122,14 @@ class OllamaLLM(LLM):
                 if "error" in data:
                     raise failed_mid_stream(as_text(data["error"]))
                 message = as_object(data.get("message"))
-                text, thinking = as_text(message.get("content")), as_text(message.get("thinking"))
+                inner, text = apart.feed(as_text(message.get("content")))
+                done = data.get("done") is True
+                if done:
+                    inner, text = (first + last for first, last in zip((inner, text), apart.finish(), strict=True))
+                thinking = as_text(message.get("thinking")) + inner
                 written, thought, pieces = written + len(text), thought + len(thinking), pieces + 1
-                if data.get("done") is True:
-                    if not (written or text.strip()):
+                if done:
+                    if not written:
                         raise empty_answer(thought=thought)
                     yield Delta(
                         text=text,
@@ -128,10 +147,10 @@ class OllamaLLM(LLM):
         raise interrupted()
 
 
-async def list_models(url: str) -> list[ModelInfo]:
+async def list_models(url: str, *, allowed: Collection[str] = ()) -> list[ModelInfo]:
     """The models that the Ollama at `url` has, those that run elsewhere marked `remote`."""
     found = []
-    for entry in (await _get(url, "/api/tags")).get("models") or []:
+    for entry in (await _get(url, "/api/tags", allowed=allowed)).get("models") or []:
         entry = as_object(entry)
         details = as_object(entry.get("details"))
         name = as_text(entry.get("model")) or as_text(entry.get("name"))
@@ -150,9 +169,9 @@ async def list_models(url: str) -> list[ModelInfo]:
     return found
 
 
-async def version(url: str) -> str:
+async def version(url: str, *, allowed: Collection[str] = ()) -> str:
     """The version of the Ollama at `url`; raises `Permanent` when it has a hole that leaks prompts."""
-    found = as_text((await _get(url, "/api/version")).get("version"))
+    found = as_text((await _get(url, "/api/version", allowed=allowed)).get("version"))
     numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", found)
     if not numbers:
         raise Permanent("What answers at the language model's address is not Ollama. Correct FOOTNOTE_OLLAMA_URL.")
@@ -163,9 +182,11 @@ async def version(url: str) -> str:
     return found
 
 
-async def check_model(url: str, name: str, digest: str) -> ModelInfo:
-    """The model `name` as it is now; raises `Permanent` when it is gone, was changed since `digest`, or runs elsewhere."""
-    models = {model.name: model for model in await list_models(url)}
+async def check_model(url: str, name: str, digest: str, *, allowed: Collection[str] = ()) -> ModelInfo:
+    """The model `name` as it is now; raises `Permanent` when it is gone, was changed since `digest`, or runs elsewhere, and
+    when this Ollama has a hole that leaks prompts."""
+    _version, found = await asyncio.gather(version(url, allowed=allowed), list_models(url, allowed=allowed))
+    models = {model.name: model for model in found}
     model = models.get(name) or models.get(f"{name}:latest")
     if model is None:
         raise Permanent(f"The model {name} is not installed any more. Install it with: ollama pull {name}")
@@ -180,9 +201,9 @@ async def check_model(url: str, name: str, digest: str) -> ModelInfo:
     return model
 
 
-async def _get(url: str, path: str) -> dict[str, Any]:
+async def _get(url: str, path: str, *, allowed: Collection[str]) -> dict[str, Any]:
     with failures():
-        async with client(url) as http:
+        async with client(url, allowed=allowed) as http:
             response = await http.get(path, timeout=httpx.Timeout(ASK_SECONDS, connect=2.0))
     if response.status_code != httpx.codes.OK:
         raise Retryable(

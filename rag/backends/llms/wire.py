@@ -70,11 +70,17 @@ def failures() -> Iterator[None]:
 async def posted(
     http: httpx.AsyncClient, path: str, body: dict[str, Any], *, seconds: float
 ) -> AsyncIterator[httpx.Response]:
-    """The response to a POST, its body still to be read; raises `Retryable` when it does not begin within `seconds`.
+    """What `begun` gives, for a POST of `body`."""
+    async with begun(http, http.build_request("POST", path, json=body), seconds=seconds) as response:
+        yield response
+
+
+@asynccontextmanager
+async def begun(http: httpx.AsyncClient, request: httpx.Request, *, seconds: float) -> AsyncIterator[httpx.Response]:
+    """The response to a request, its body still to be read; raises `Retryable` when it does not begin within `seconds`.
 
     Leaving the block closes the response, which tells the server to stop.
     """
-    request = http.build_request("POST", path, json=body)
     try:
         async with asyncio.timeout(seconds):
             response = await http.send(request, stream=True)
@@ -87,7 +93,17 @@ async def posted(
 
 
 async def lines(response: httpx.Response, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[bytes, None]:
-    """The response's lines without their ends, empty ones left out.
+    """The response's lines without the blanks around them, empty ones left out; waits and raises as `every_line` does."""
+    async with aclosing(every_line(response, first_seconds=first_seconds, idle_seconds=idle_seconds)) as found:
+        async for line in found:
+            if line := line.strip():
+                yield line
+
+
+async def every_line(
+    response: httpx.Response, *, first_seconds: float, idle_seconds: float
+) -> AsyncGenerator[bytes, None]:
+    """The response's lines without their ends, empty ones too.
 
     Waits `first_seconds` for the first bytes and `idle_seconds` for any later ones; raises `Retryable` beyond that, and
     `Permanent` for a line that no model writes.
@@ -106,15 +122,31 @@ async def lines(response: httpx.Response, *, first_seconds: float, idle_seconds:
             started = True
             *whole, rest = (held + chunk).split(b"\n")
             for line in whole:
-                if line := line.strip():
-                    yield bytes(line)
+                yield bytes(line.removesuffix(b"\r"))
             held = bytearray(rest)
             if len(held) > LONGEST_LINE:
                 raise Permanent(
                     "The language model sent a line that is too long to be an answer. Is it the right server?"
                 )
-    if held.strip():
-        yield bytes(held.strip())
+    if held:
+        yield bytes(held)
+
+
+async def server_events(wire: AsyncGenerator[bytes, None]) -> AsyncGenerator[tuple[str, str], None]:
+    """Name and data of each server-sent event in the lines of a stream, as the standard frames them; comments are left out."""
+    name, data = "message", list[str]()
+    async with aclosing(wire) as received:
+        async for line in received:
+            field, _, value = line.decode("utf-8", "replace").partition(":")
+            value = value.removeprefix(" ")
+            if not line:
+                if data:
+                    yield name, "\n".join(data)
+                name, data = "message", []
+            elif field == "event":
+                name = value
+            elif field == "data":
+                data.append(value)
 
 
 def _fell_silent(seconds: float) -> Retryable:
@@ -145,7 +177,9 @@ async def read_error(response: httpx.Response) -> str:
 
 
 _TOO_LONG = re.compile(
-    r"context (?:length|size|window)|exceeds? .{0,40}context|prompt (?:is )?too long|n_ctx", re.IGNORECASE
+    r"context (?:length|size|window)|exceeds? .{0,40}context|prompt (?:is )?too long|n_ctx"
+    r"|`inputs` (?:must have less than|tokens)",  # TGI
+    re.IGNORECASE,
 )
 _NO_MEMORY = re.compile(r"system memory|out of memory|not enough memory|cudaMalloc|insufficient memory", re.IGNORECASE)
 
