@@ -4,6 +4,7 @@ from rag.models.content import Chunk, Extraction, Page, Removal
 from rag.models.conversation import Answer, AnswerSource, Citation, Conversation, Feedback, Sentence, Share
 from rag.models.embedding_model import EmbeddingModel
 from rag.models.evaluation import Evaluation
+from rag.models.exhaustive import FoundPassage, ReadDocument, WholeReading
 from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
@@ -27,6 +28,7 @@ __all__ = [
     "Extraction",
     "Feedback",
     "FieldValue",
+    "FoundPassage",
     "Grant",
     "IndexGeneration",
     "IngestRun",
@@ -37,6 +39,7 @@ __all__ = [
     "Page",
     "PageDraft",
     "Ranker",
+    "ReadDocument",
     "Removal",
     "Revision",
     "Sentence",
@@ -45,4 +48,5 @@ __all__ = [
     "Upload",
     "Vector",
     "WatchedFolder",
+    "WholeReading",
 ]
