@@ -9,6 +9,7 @@ from rag.models.imports import Batch, Mailbox, Upload, WatchedFolder
 from rag.models.index import IndexGeneration, IngestRun, PageDraft, Vector
 from rag.models.language_model import LanguageModel
 from rag.models.library import Collection, CollectionField, Document, FieldValue, Grant, Revision, Unrelated
+from rag.models.model_job import ModelJob
 from rag.models.ranking import JudgedPlace, KeptQuestion, Ranker
 from rag.models.threshold import EvidenceThreshold
 
@@ -36,6 +37,7 @@ __all__ = [
     "KeptQuestion",
     "LanguageModel",
     "Mailbox",
+    "ModelJob",
     "Page",
     "PageDraft",
     "Ranker",
