@@ -31,8 +31,9 @@ def mark_spans(text: str, spans: Iterable[tuple[int, int]]) -> list[Part]:
     return parts
 
 
-def mark_words(text: str, question: str) -> list[Part]:
-    """The whole text in parts, the words that the question also has marked; its little words are not."""
+def mark_words(text: str, question: str, *, within: tuple[int, int] | None = None) -> list[Part]:
+    """The whole text in parts, the words that the question also has marked, of those `within`; its little words are not."""
     wanted = set(content_stems(question))
-    words = (match for match in WORD.finditer(text) if match.group().casefold() not in STOPWORDS)
+    start, end = within or (0, len(text))
+    words = (match for match in WORD.finditer(text, start, end) if match.group().casefold() not in STOPWORDS)
     return mark_spans(text, [match.span() for match in words if stem(match.group()) in wanted])

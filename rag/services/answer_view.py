@@ -119,6 +119,13 @@ class _Readable:
     text: str
     lengths: tuple[int, ...]  # of the pages it stands on
 
+    @property
+    def found(self) -> Span:
+        """Where in the text the passage stands that was searched: all of it, unless more was read around it."""
+        if self.source.found_start is None or self.source.found_end is None:
+            return 0, len(self.text)
+        return self.source.found_start, self.source.found_end
+
     def url(self, span: Span) -> str:
         """Where the words [start, end) of the source's text open in the viewer."""
         stretch = Stretch(self._place(span[0]), self._place(span[1]))
@@ -362,8 +369,8 @@ def _sentence(sentence: Sentence, texts: Mapping[int, _Readable], *, complete: b
 
 
 def _chip(readable: _Readable, start: int, end: int) -> Chip:
-    """The chip for the words [start, end) of a source, or for all of it where the check found no best place."""
-    span = (start, end) if end > start else (0, len(readable.text))
+    """The chip for the words [start, end) of a source, or for all that was found where the check found no best place."""
+    span = (start, end) if end > start else readable.found
     return Chip(
         number=readable.source.number,
         url=readable.url(span),
@@ -404,17 +411,17 @@ def _source(
         if citation.source_id == source.pk and citation.end
     }
     spans |= {(quote["start"], quote["end"]) for quote in answer.quotes if quote["number"] == source.number}
-    parts = (
-        mark_spans(readable.text, spans) if spans else mark_words(readable.text, answer.standalone or answer.question)
-    )
-    whole = (0, len(readable.text))
+    if spans:
+        parts = mark_spans(readable.text, spans)
+    else:
+        parts = mark_words(readable.text, answer.standalone or answer.question, within=readable.found)
     return SourceView(
         number=source.number,
         title=_title(source),
         collection=source.document.collection.name,
         heading=source.heading,
         page_label=page_view.labelled(source.page_label),
-        url=readable.url(min(spans) if spans else whole),
+        url=readable.url(min(spans) if spans else readable.found),
         parts=parts,
         score=source.score,
     )

@@ -1,19 +1,26 @@
 """Passages are searched small and read with what stands around them: exact, within the section, under the same rights."""
 
+import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from django.db.models import Q
 
 from core.models import Membership, User
 from rag.access import scope_for
 from rag.domain import surroundings as measure
 from rag.domain.chunking import Sizes, chunk, text_between
+from rag.domain.surroundings import as_found
 from rag.domain.types import Heading, Page, Source
-from rag.models import Chunk, Collection, Document, Extraction, Revision
+from rag.models import Answer, AnswerSource, Chunk, Collection, Document, Extraction, Revision
 from rag.models import Page as StoredPage
-from rag.services import library
+from rag.models.conversation import AnswerState
+from rag.services import answer_view, answering, gathering, library, quoting
+from rag.services.gathering import Job
+from rag.services.leases import Lease
 from rag.services.surroundings import widened
 
 pytestmark = pytest.mark.django_db
@@ -172,3 +179,89 @@ def test_it_takes_three_queries_however_many_are_found(
     scope = scope_for(bob, asked=[policies.pk])
     with django_assert_num_queries(3):  # type: ignore[operator]
         assert all(source.found for source in widened(sources, scope, room=100_000))
+
+
+# --- In an answer
+
+QUESTION = "After how many days does the insurance pay for a broken instrument?"
+INSURED = (
+    "# Insurance\n\n"
+    + "Premiums are due in the month of the invoice. " * 12
+    + "\n\nThe insurance pays for a broken instrument after 19 days. "
+    + "A broken instrument is reported to the office at once, with a picture of the instrument. " * 6
+    + "\n\n"
+    + "Cover ends with the calendar year. " * 16
+    + "\n\n# Parking\n\n"
+    + "Bicycles stand in front of the house. " * 30
+)
+# On the same words, so that what stands around the answer is not itself among the sources.
+OTHERS = "\n\n".join(f"# Part {number}\n\nAn instrument of insurance {number} is for days." for number in range(7))
+
+
+@pytest.fixture
+def insured(alice: User, policies: Collection, add_text: Callable[..., Document]) -> None:
+    add_text(alice, policies, "insurance.md", INSURED)
+    add_text(alice, policies, "others.md", OTHERS)
+
+
+def gathered(user: User, collection: Collection) -> tuple[Answer, Job]:
+    answer = answering.open_answer(user, question=QUESTION, conversation=None, collections=[collection])
+    lease = Lease.take(Answer, answer.pk, Q(state=AnswerState.PENDING))
+    assert lease is not None
+    job = gathering.gather(answer.pk, lease)
+    job.quotes = quoting.best_quotes(job.question, job.sources)
+    gathering.store_quotes(lease, job)
+    answer.refresh_from_db()
+    return answer, job
+
+
+def test_an_answer_rests_on_the_section_and_its_quotes_and_marks_on_what_was_found(
+    alice: User, policies: Collection, insured: None
+) -> None:
+    answer, job = gathered(alice, policies)
+    best = next(source for source in job.sources if "19 days" in source.text)
+    assert best.found is not None
+    assert "after 19 days" in best.text[slice(*best.found)]
+    assert best.text.startswith("Insurance")
+    assert "calendar year" in best.text
+    assert "Parking" not in best.text
+    pinned = AnswerSource.objects.get(answer=answer, number=best.number)
+    assert (pinned.found_start, pinned.found_end) == best.found
+    for quote in job.quotes:
+        source = job.sources[quote.number - 1]
+        begins, ends = source.found or (0, len(source.text))
+        assert source.text[quote.start : quote.end] == quote.text
+        assert begins <= quote.start < quote.end <= ends
+    view = answer_view.view_of(answer, alice)
+    assert view.quotes[0].text == job.quotes[0].text
+    quoted = {quote.number for quote in job.quotes}
+    for source, shown in zip(job.sources, view.sources, strict=True):
+        assert "".join(part.text for part in shown.parts) == source.text
+        at = 0
+        for part in shown.parts:
+            begins, ends = source.found or (0, len(source.text))
+            assert not part.mark or begins <= at < ends, (source.number in quoted, part.text)
+            at += len(part.text)
+
+
+def test_an_answer_pinned_before_passages_were_read_around_shows_as_it_did(
+    alice: User, policies: Collection, insured: None
+) -> None:
+    answer, job = gathered(alice, policies)
+    narrow = as_found(next(source for source in job.sources if source.found))
+    chunk = Chunk.objects.for_maintenance().get(pk=narrow.chunk_id)
+    AnswerSource.objects.filter(answer=answer).exclude(number=narrow.number).delete()
+    AnswerSource.objects.filter(answer=answer).update(
+        page_from=chunk.page_from,
+        start=chunk.start,
+        page_to=chunk.page_to,
+        end=chunk.end,
+        sha256=hashlib.sha256(narrow.text.encode()).hexdigest(),
+        found_start=None,
+        found_end=None,
+    )
+    Answer.objects.filter(pk=answer.pk).update(quotes=[])
+    answer.refresh_from_db()
+    (shown,) = answer_view.view_of(answer, alice).sources
+    assert "".join(part.text for part in shown.parts) == narrow.text
+    assert any(part.mark for part in shown.parts)
