@@ -55,7 +55,7 @@ def upload(actor: User, collection: Collection, data: bytes) -> Taken:
     known = _Known(collection)
     documents = field_csv.Documents(collection)
     contents = _Contents(scope_for(actor, asked=[collection.pk]))
-    judged: list[tuple[Row, UUID]] = []
+    judged: list[tuple[Row, UUID | None]] = []
     for row in rows:
         try:
             judged.append((row, _checked(row, documents, contents)))
@@ -63,19 +63,23 @@ def upload(actor: User, collection: Collection, data: bytes) -> Taken:
             taken.wrong.append((row.line, error.message))
     for row, document in judged:
         try:
-            known.keep(actor, row, document, taken)
+            if document is None:
+                known.keep_unanswered(actor, row, taken)
+            else:
+                known.keep(actor, row, document, taken)
         except Permanent as error:
             taken.wrong.append((row.line, error.message))
     taken.wrong.sort()
-    if taken.places:
+    if taken.questions or taken.places:
         audit.record(
             "questions.uploaded", actor=actor, subject=collection, questions=taken.questions, places=taken.places
         )
     return taken
 
 
-def _checked(row: Row, documents: field_csv.Documents, contents: "_Contents") -> UUID:
-    """The document that the row names; raises Permanent when it cannot teach anything as it is."""
+def _checked(row: Row, documents: field_csv.Documents, contents: "_Contents") -> UUID | None:
+    """The document that the row names, None for a question that nothing answers; raises Permanent when it cannot teach
+    anything as it is."""
     if len(row.question) > QUESTION_MOST:
         raise Permanent(
             _("This question has %(length)d characters; %(most)d is the most.")
@@ -86,6 +90,8 @@ def _checked(row: Row, documents: field_csv.Documents, contents: "_Contents") ->
             _("These quoted words have %(length)d characters; %(most)d is the most.")
             % {"length": len(row.quote), "most": QUOTE_MOST}
         )
+    if not row.answerable:
+        return None
     document, title = documents.named(row.document)
     pages = contents.of(document)
     if pages is None:
@@ -125,16 +131,9 @@ class _Known:
 
     def keep(self, actor: User, row: Row, document: UUID, taken: Taken) -> None:
         """Keeps the row unless it is there; raises Permanent when the collection has as many questions as it may have."""
-        question = self._questions.get(row.question.casefold())
-        if question is None:
-            if self._left <= 0:
-                raise Permanent(_("A collection keeps at most %(most)d questions.") % {"most": KEPT_MOST})
-            question = KeptQuestion.objects.create(
-                collection=self._collection, text=row.question, origin=QuestionOrigin.UPLOADED, keeper=actor
-            )
-            self._questions[row.question.casefold()] = question
-            self._left -= 1
-            taken.questions += 1
+        question = self._questions.get(row.question.casefold()) or self._new(actor, row, taken)
+        if not question.answerable:
+            raise Permanent(_("This question is kept as one that nothing answers."))
         place = document, letters(row.quote)
         if place in self._places[question.pk]:
             taken.same += 1
@@ -142,6 +141,32 @@ class _Known:
         self._places[question.pk].add(place)
         JudgedPlace.objects.create(question=question, document_id=document, quote=row.quote)
         taken.places += 1
+
+
+    def keep_unanswered(self, actor: User, row: Row, taken: Taken) -> None:
+        """The same for a question that nothing in the documents answers."""
+        question = self._questions.get(row.question.casefold())
+        if question is None:
+            self._new(actor, row, taken)
+        elif question.answerable:
+            raise Permanent(_("This question is kept with a place that answers it."))
+        else:
+            taken.same += 1
+
+    def _new(self, actor: User, row: Row, taken: Taken) -> KeptQuestion:
+        if self._left <= 0:
+            raise Permanent(_("A collection keeps at most %(most)d questions.") % {"most": KEPT_MOST})
+        question = KeptQuestion.objects.create(
+            collection=self._collection,
+            text=row.question,
+            answerable=row.answerable,
+            origin=QuestionOrigin.UPLOADED,
+            keeper=actor,
+        )
+        self._questions[row.question.casefold()] = question
+        self._left -= 1
+        taken.questions += 1
+        return question
 
 
 def of(collection: Collection) -> QuerySet[KeptQuestion]:
@@ -229,6 +254,12 @@ def judged(collection_id: UUID, scope: Scope) -> list[Judged]:
         if chunks:
             found.append(Judged(question_id, text, chunks))
     return found
+
+
+def unanswered(collection_id: UUID) -> list[str]:
+    """The kept questions that nothing in the documents answers. The caller has checked that whoever asks manages the collection."""
+    found = KeptQuestion.objects.filter(collection_id=collection_id, answerable=False).order_by("id")
+    return list(found.values_list("text", flat=True))
 
 
 def _carried(places: Iterable[_Words], scope: Scope) -> dict[_Words, frozenset[int]]:

@@ -2,6 +2,8 @@
 
 CSV: columns "question", "document" and "quote" in any order. JSON lines: the question as "text", as the BEIR sets have it, or
 "question"; its places as "document" and "quote", or several as "relevant". A question may stand in several lines.
+
+A question that nothing in the documents answers has no place: a column "answerable" says "no", or `"answerable": false`.
 """
 
 import json
@@ -21,17 +23,23 @@ _COLUMNS = {
     "question": ("question", "query", "text", "frage"),
     "document": ("document", "path", "file", "title", "dokument"),
     "quote": ("quote", "quoted words", "words", "passage", "zitat"),
+    "answerable": ("answerable", "answered", "beantwortbar"),
 }
+_NO = frozenset({"no", "false", "0", "n", "nein", "falsch"})
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question and one of its places: a document by path or title, and the words in it, "" for all of it."""
+    """A question and one of its places: a document by path or title, and the words in it, "" for all of it.
+
+    One that is not `answerable` has neither.
+    """
 
     line: int
     question: str
     document: str
     quote: str
+    answerable: bool = True
 
 
 Wrong = tuple[int, str]  # a line and what is wrong with it
@@ -64,7 +72,9 @@ def _from_csv(text: str) -> Iterator[tuple[int, list[Row] | str]]:
             yield line, sentence % {"count": len(cells), "expected": len(header)}
             continue
         given = {name: cells[at] if at < len(cells) else "" for name, at in columns.items()}
-        yield line, _row(line, given.get("question", ""), [(given.get("document", ""), given.get("quote", ""))])
+        place = given.get("document", ""), given.get("quote", "")
+        answerable = given.get("answerable", "").strip().casefold() not in _NO
+        yield line, _row(line, given.get("question", ""), [place], answerable=answerable)
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
@@ -102,7 +112,10 @@ def _of_object(line: int, given: Any) -> list[Row] | str:
     places = [_place(each) for each in relevant]
     if not isinstance(question, str) or any(place is None for place in places):
         return _("Question, document and quote have to be text.")
-    return _row(line, question, [place for place in places if place is not None])
+    answerable = given.get("answerable", True)
+    if not isinstance(answerable, bool):
+        return _("“answerable” has to be true or false.")
+    return _row(line, question, [place for place in places if place is not None], answerable=answerable)
 
 
 def _place(given: Any) -> tuple[str, str] | None:
@@ -114,10 +127,14 @@ def _place(given: Any) -> tuple[str, str] | None:
     return (document, quote) if isinstance(document, str) and isinstance(quote, str) else None
 
 
-def _row(line: int, question: str, places: Sequence[tuple[str, str]]) -> list[Row] | str:
+def _row(line: int, question: str, places: Sequence[tuple[str, str]], *, answerable: bool) -> list[Row] | str:
     asked = one_line(question)
     if not asked:
         return _("There is no question in this line.")
+    if not answerable:
+        if any(document.strip() or quote.strip() for document, quote in places):
+            return _("This line names a document, and says that nothing answers the question.")
+        return [Row(line, asked, "", "", answerable=False)]
     if not places or not all(document.strip() for document, _quote in places):
         return _("This line does not say which document answers the question.")
     return [Row(line, asked, document.strip(), quote.strip()) for document, quote in places]

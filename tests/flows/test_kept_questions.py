@@ -173,3 +173,33 @@ def test_only_the_collections_own_questions_are_deleted(
     assert kept_questions.delete(charlie, secrets, [found.pk]) == 0
     assert kept_questions.delete(alice, policies, [found.pk]) == 1
     assert AuditEvent.objects.filter(action="questions.deleted").count() == 1
+
+
+@pytest.mark.usefixtures("documents")
+def test_a_question_may_say_that_nothing_answers_it(alice: User, policies: Collection) -> None:
+    lines = [
+        "question,document,quote,answerable",
+        "When is it open?,hours.txt,,yes",
+        "Who was the first director?,,,no",
+        "May I bring a horse?,hours.txt,,no",
+        "When is it open?,,,no",
+        "who was the FIRST director?,,,nein",
+        "Who was the first director?,hours.txt,,",
+    ]
+    taken = uploaded(alice, policies, "\n".join(lines))
+    assert (taken.questions, taken.places, taken.same) == (2, 1, 1)
+    assert dict(taken.wrong) == {
+        4: "This line names a document, and says that nothing answers the question.",
+        5: "This question is kept with a place that answers it.",
+        7: "This question is kept as one that nothing answers.",
+    }
+    assert kept_questions.unanswered(policies.pk) == ["Who was the first director?"]
+    assert [one.text for one in judged(alice, policies)] == ["When is it open?"]
+
+
+@pytest.mark.usefixtures("documents")
+def test_a_line_of_json_may_say_so_too(alice: User, policies: Collection) -> None:
+    lines = ['{"text": "Who was the first director?", "answerable": false}', '{"text": "When?", "answerable": "no"}']
+    taken = uploaded(alice, policies, "\n".join(lines))
+    assert taken.questions == 1
+    assert taken.wrong == [(2, "“answerable” has to be true or false.")]
