@@ -152,7 +152,7 @@ def rank_sentences(
     if cosines is not None and len(cosines) != len(found):
         raise ValueError(f"{len(cosines)} cosines for {len(found)} candidates")
     terms = _terms(question, idf)
-    hint = _hint(question)
+    hint = kind_asked(question)
     asked = frozenset(terms)
     worth = _worth(terms, sources, weights)
     quotes: list[Quote] = []
@@ -247,8 +247,10 @@ _YEAR = re.compile(r"1\d{3}|20\d{2}")
 Hint = Callable[[str, frozenset[str]], float]
 
 
-def _hint(question: str) -> Hint | None:
-    """How far a sentence, beyond the question's own words, holds the kind of thing that is asked for, in [0, 1]."""
+def kind_asked(question: str) -> Hint | None:
+    """How far a sentence, beyond the stems of the question's own words, holds the kind of thing that is asked for, in [0, 1]: a time,
+    an amount, a name, a place. None where the question asks for none of them.
+    """
     if _WHEN.search(question):
         return _has_time
     if _HOW_MUCH.search(question):
