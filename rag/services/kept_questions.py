@@ -142,7 +142,6 @@ class _Known:
         JudgedPlace.objects.create(question=question, document_id=document, quote=row.quote)
         taken.places += 1
 
-
     def keep_unanswered(self, actor: User, row: Row, taken: Taken) -> None:
         """The same for a question that nothing in the documents answers."""
         question = self._questions.get(row.question.casefold())
