@@ -286,6 +286,7 @@ def part(found: Found, named: Named | None, own: NDArray[np.bool_]) -> tuple[Fou
         keyword=found.keyword[own],
         places={number: places for number, places in found.places.items() if number in kept},
         unlike=found.unlike & kept,
+        trust=found.trust,
     )
     if named is None:
         return alone, None

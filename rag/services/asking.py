@@ -16,12 +16,13 @@ from rag.slots import Model, embedding_model, question_embedder
 @dataclass(frozen=True, slots=True)
 class Asking:
     """`text` as typed; `standalone`, which can be read alone; `vector`, of length 1, and the `model` that made it, whose vectors
-    alone it may be compared with; and what counts beside the question."""
+    alone it may be compared with and which reads the question so fluently (`Embedder.fluency`); and what counts beside it."""
 
     text: str
     standalone: str
     vector: Vectors
     model: Model
+    fluency: float
     earlier: tuple[Earlier, ...] = ()
 
     @property
@@ -33,18 +34,19 @@ class Asking:
 def asking(question: str, turns: Sequence[Turn] = (), *, model: Model | None = None) -> Asking:
     """The question with what it takes from the `turns` before it, oldest first; by `model`, or the one in use."""
     model = model or embedding_model()  # asked once: it may be switched at any moment
-    embed = question_embedder(model).embed_question
+    embedder = question_embedder(model)
+    embed, fluency = embedder.embed_question, embedder.fluency(question)
     own = embed(question)
     before = earlier(question, turns)
     vectors = [embed(each.text) for each in before]
     share = on_topic(question, own, vectors, likeness=model.identity.likeness)
     if not before or share <= 0:
-        return Asking(question, question, own, model)
+        return Asking(question, question, own, model, fluency)
     weighed = tuple(replace(each, weight=share * each.weight) for each in before)
     # Cosines are linear: ranking by the sum of the vectors is ranking by the weighted sum of their cosines.
     mixed = own + np.sum([each.weight * vector for each, vector in zip(weighed, vectors, strict=True)], axis=0)
     vector = (mixed / np.linalg.norm(mixed)).astype(own.dtype)
-    return Asking(question, standalone(question, turns), vector, model, weighed)
+    return Asking(question, standalone(question, turns), vector, model, fluency, weighed)
 
 
 def by_words(index: Reader, asked: Asking, *, limit: int, allowed: Allowed, together: Together) -> list[Hit]:

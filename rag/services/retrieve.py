@@ -16,7 +16,7 @@ from rag.domain.evidence import Evidence, weigh
 from rag.domain.followups import Turn
 from rag.domain.learning import features, part, rearranged
 from rag.domain.naming import meant
-from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior
+from rag.domain.ranking import Found, Named, Numbers, Spread, best_first, gather, in_order, prior, trust
 from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vectors, without
 from rag.models import Chunk
 from rag.models import Page as StoredPage
@@ -223,7 +223,8 @@ def _gathered(pools: list[_Pool], asked: Asking, together: Together) -> Found:
         exact = _words(pools, asked, liked | worded, together)
         keyword = _best(hit for hit in exact if hit.chunk_id in worded)
         completed = [hit for hit in exact if hit.chunk_id not in worded]
-    return gather(dense, keyword, _cosines(pools, asked.vector, worded - liked), completed)
+    cosines = _cosines(pools, asked.vector, worded - liked)
+    return gather(dense, keyword, cosines, completed, trust=trust(asked.fluency))
 
 
 def _cosines(pools: list[_Pool], vector: Vectors, ids: Iterable[int]) -> list[Hit]:

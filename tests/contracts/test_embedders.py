@@ -1,5 +1,6 @@
 """What every embedder promises, asked of each one found in rag/backends/embedders."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from rag.backends import embedders
 from rag.backends.embedders.base import Embedder
-from rag.backends.embedders.openvino import LEAST_AGREEMENT, export
+from rag.backends.embedders.openvino import LEAST_AGREEMENT, OpenVinoEmbedder, export
 from rag.backends.embedders.samples import SAMPLES
 from rag.backends.embedders.sentence_transformers import SentenceTransformersEmbedder
 from rag.backends.embedders.weights import find_weights
@@ -145,6 +146,24 @@ time.sleep(0.5)  # telemetry is sent by a thread
 unwanted = {"torch", "transformers", "openvino_telemetry"} & {name for name in sys.modules if sys.modules[name]}
 print(asked, os.listdir(os.environ["HOME"]), sorted(unwanted))
 """
+
+
+@pytest.mark.parametrize("kind", [OpenVinoEmbedder, SentenceTransformersEmbedder])
+def test_the_bundled_model_reads_english_fluently_german_less_and_spells_what_it_does_not_know(
+    kind: type[Embedder], made: Maker
+) -> None:
+    fluency = made(kind).fluency
+    assert fluency("How long is the notice period of the agreement?") > 4
+    assert 2 < fluency("Wie lang ist die Kündigungsfrist des Vertrages?") < 4
+    # Rows of single letters; the Thai one is a single piece, and unknown.
+    for spelled in (
+        "كم مدة الإشعار؟",
+        "合同的通知期限是多长？",
+        "Каков срок уведомления?",
+        "ระยะเวลาแจ้งล่วงหน้านานเท่าใด",
+    ):
+        assert fluency(spelled) < 0.5
+    assert fluency("2024?") == math.inf
 
 
 @pytest.mark.parametrize("kind", FOUND)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.domain.ranking import Named, Spread, best_first, gather, prior, share_of_best
+from rag.domain.ranking import Named, Spread, best_first, gather, prior, share_of_best, trust
 from rag.domain.types import Hit
 
 hits = st.lists(
@@ -44,6 +44,20 @@ def test_without_words_the_order_is_that_of_likeness() -> None:
 
 def test_without_vectors_the_order_is_that_of_words() -> None:
     assert order([], [Hit(1, 3.0), Hit(2, 9.0)]) == [2, 1]
+
+
+def test_cosines_of_a_language_that_the_model_spells_leave_the_order_to_words() -> None:
+    dense, keyword = [Hit(1, 0.9), Hit(2, 0.8), Hit(3, 0.2)], [Hit(3, 9.0), Hit(2, 1.0)]
+    for fluency, first in ((4.4, 1), (3.5, 1), (0.1, 3)):
+        found = gather(dense, keyword, [], [], trust=trust(fluency))
+        assert int(found.ids[best_first(found, prior(found))[0]]) == first
+    nothing = gather(dense, [], [], [], trust=trust(0.0))
+    assert [int(nothing.ids[i]) for i in best_first(nothing, prior(nothing))] == [1, 2, 3]
+
+
+@given(st.floats(0, 50))
+def test_trust_is_a_share_that_grows_with_fluency(fluency: float) -> None:
+    assert 0 < trust(fluency) <= trust(fluency + 1) <= 1
 
 
 def test_nothing_found_has_no_order() -> None:

@@ -46,9 +46,9 @@ class Runner:
         from tokenizers import Tokenizer
 
         self._weights = weights
-        self._tokenizer = Tokenizer.from_file(str(weights.folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(max_length=weights.max_tokens)
-        self._tokenizer.no_padding()
+        self.tokenizer = Tokenizer.from_file(str(weights.folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(max_length=weights.max_tokens)
+        self.tokenizer.no_padding()
         core = openvino_runtime().Core()
         # The weights stay in the file, mapped into memory, as far as the processor can use them in place.
         model = core.read_model(str(export_folder / MODEL))
@@ -65,7 +65,7 @@ class Runner:
         """float32 of shape (len(texts), dimension), unit length, in the order of `texts`; longer texts are cut."""
         vectors = np.empty((len(texts), self._weights.dimension), dtype=np.float32)
         # One by one: a batch would start threads of the tokenizer's own beside everybody else's.
-        tokens = [self._tokenizer.encode(text).ids for text in texts]
+        tokens = [self.tokenizer.encode(text).ids for text in texts]
 
         def run(places: list[int]) -> None:
             vectors[places] = self._run([tokens[place] for place in places])

@@ -1,5 +1,6 @@
 """What an embedder is: text to unit vectors, always by the same weights."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,3 +47,9 @@ class Embedder(ABC):
     @abstractmethod
     def embed_question(self, text: str) -> Vectors:
         """float32 of shape (dimension,), unit length."""
+
+    def fluency(self, text: str) -> float:
+        """Letters that the model reads at a time, where it reads more than one: about 4 in a language that its vocabulary was made
+        for, near 0 where it spells. Infinity for a text without letters, and where there is no vocabulary."""
+        del text
+        return math.inf

@@ -21,6 +21,7 @@ from rag.backends import files
 from rag.backends.embedders._runner import DATA, MODEL, Mode, Runner, openvino_runtime
 from rag.backends.embedders.base import Embedder, Identity
 from rag.backends.embedders.samples import SAMPLES
+from rag.backends.embedders.tokens import fluency
 from rag.backends.embedders.weights import Weights, find_weights
 from rag.backends.errors import Damaged
 from rag.domain.errors import Permanent
@@ -61,6 +62,9 @@ class OpenVinoEmbedder(Embedder):
     def embed_question(self, text: str) -> Vectors:
         vector: Vectors = self._runner.embed([self._prompts[0] + text])[0]
         return vector
+
+    def fluency(self, text: str) -> float:
+        return fluency(self._runner.tokenizer, text)
 
 
 def is_exported(weights: Weights, export_folder: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rag.backends.embedders.base import Embedder, Identity
+from rag.backends.embedders.tokens import fluency
 from rag.backends.embedders.weights import Weights, find_weights
 from rag.domain.types import Vectors
 
@@ -24,11 +25,14 @@ class SentenceTransformersEmbedder(Embedder):
     """
 
     def __init__(self, folder: str = "", export_folder: str = "", threads: int = 0) -> None:
+        from tokenizers import Tokenizer
+
         weights = find_weights(folder)
         self.name, self.digest = weights.name, weights.digest
         self.dimension, self.max_tokens = weights.dimension, weights.max_tokens
         self._prompts = weights.question_prompt, weights.passage_prompt
         self._runner = TorchRunner(weights, threads)
+        self._tokenizer = Tokenizer.from_file(str(weights.folder / "tokenizer.json"))
 
     @classmethod
     def identity(cls, folder: str) -> Identity:
@@ -40,6 +44,9 @@ class SentenceTransformersEmbedder(Embedder):
     def embed_question(self, text: str) -> Vectors:
         vector: Vectors = self._runner.embed([self._prompts[0] + text])[0]
         return vector
+
+    def fluency(self, text: str) -> float:
+        return fluency(self._tokenizer, text)
 
 
 class TorchRunner:

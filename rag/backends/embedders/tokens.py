@@ -1,6 +1,9 @@
 """Counts and places the tokens of a text with a model's own tokenizer, without the model."""
 
+import math
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from rag.backends.embedders.weights import model_folder
 from rag.domain.errors import Permanent
@@ -8,6 +11,31 @@ from rag.domain.errors import Permanent
 # A tokenizer holds some 200 bytes a token while it works: a text of many megabytes is taken in pieces of this many
 # code points.
 _PIECE = 1 << 16
+
+
+# One of these says as much as several letters of an alphabet.
+_SYLLABLE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_LETTERS_A_SYLLABLE = 3
+_UNKNOWN = ("[UNK]", "<unk>")
+
+
+def fluency(tokenizer: Any, text: str) -> float:
+    """See `Embedder.fluency`: the letters in pieces of several letters, over all pieces with a letter.
+
+    A vocabulary made of English text knows words and syllables of it, and single letters of everything else: Arabic, Greek or Thai
+    become rows of letters, or of pieces unknown, and the vectors say next to nothing.
+    """
+    unknown = {tokenizer.token_to_id(name) for name in _UNKNOWN}
+    found = tokenizer.encode(text, add_special_tokens=False)
+    pieces = read = 0
+    for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+        letters = sum(map(str.isalpha, text[start:end]))
+        if not letters:
+            continue
+        pieces += 1
+        if letters > 1 and number not in unknown:
+            read += letters + (_LETTERS_A_SYLLABLE - 1) * len(_SYLLABLE.findall(text, start, end))
+    return read / pieces if pieces else math.inf
 
 
 class TokenCounter:
