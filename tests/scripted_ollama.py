@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar
 
-from rag.domain.prompting import REFUSAL
+from rag.domain.prompt_profiles import REFUSAL
 from rag.domain.sentences import sentences
 
 VERSION = "0.20.1"

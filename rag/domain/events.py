@@ -27,6 +27,14 @@ class Queued(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Working(Event):
+    """The model is at work and has not written a word yet: "loading" into memory, or "thinking"."""
+
+    kind: ClassVar[str] = "working"
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sources(Event):
     """The evidence is known and stored with the answer: readers render it from the database, which checks anew who may see it."""
 
@@ -105,7 +113,8 @@ class Failed(Event):
 
 
 KINDS: dict[str, type[Event]] = {
-    event.kind: event for event in (Queued, Sources, Extract, Token, Cited, Checked, Refused, Stopped, Finished, Failed)
+    event.kind: event
+    for event in (Queued, Working, Sources, Extract, Token, Cited, Checked, Refused, Stopped, Finished, Failed)
 }
 LAST = (Refused, Stopped, Finished, Failed)
 

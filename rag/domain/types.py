@@ -218,7 +218,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is sent. `sources` are those that fitted; `dropped` counts those that did not; `tokens` is the counted size."""
+    """What a model is sent. `sources` are those in it, in their order there: the model knows the first as 1, whatever its own
+    number is. `dropped` counts those that were left out; `tokens` is the counted size."""
 
     messages: tuple[Message, ...]
     sources: tuple[Source, ...]

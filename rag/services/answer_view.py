@@ -347,9 +347,13 @@ def _notice(answer: Answer, *, hidden: bool, unquoted: bool) -> str:
     parts = []
     if answer.cut_off:
         parts.append(_("The model reached its limit: this answer is cut off."))
+    if answer.parameters.get("cut"):
+        parts.append(
+            _("The model's server read only part of what it was sent: do not rely on this answer, check the passages.")
+        )
     if answer.dropped:
         parts.append(
-            _("%(count)d of the passages did not fit into the model's context and were left out.")
+            _("%(count)d of the passages were left out of what the model was sent, to keep within what it can read.")
             % {"count": answer.dropped}
         )
     if unquoted:
@@ -462,6 +466,7 @@ def _as_source(pinned: AnswerSource, text: str) -> Source:
         score=pinned.score,
         cosine=pinned.cosine,
         ranks=pinned.ranks,
+        found=None if pinned.found_start is None or pinned.found_end is None else (pinned.found_start, pinned.found_end),
     )
 
 

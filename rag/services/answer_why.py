@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from core.models import User
+from rag.domain.prompt_profiles import FULL, PROFILES
 from rag.domain.prompting import PROMPT_VERSION, build_prompt
 from rag.models import Answer
 from rag.models.conversation import EXTRACTIVE
@@ -68,6 +69,7 @@ def _prompt(answer: Answer, reader: User) -> list[Mapping[str, str]] | None:
     before = answer.conversation.answers.filter(created__lt=answer.created).order_by("created")
     history = readable_history(reader, list(before)[-HISTORY_TURNS:])
     # What did not fit then was left out then: `sources` are those that did.
+    chunks = {source.number: source.chunk_id for source in sources}
     prompt = build_prompt(
         answer.standalone,
         sources,
@@ -75,5 +77,7 @@ def _prompt(answer: Answer, reader: User) -> list[Mapping[str, str]] | None:
         context_tokens=2**31,
         answer_tokens=0,
         count_tokens=lambda text: len(text) // 3,
+        profile=PROFILES.get(answer.parameters.get("profile", ""), FULL),
+        carried=[chunks[number] for number in answer.parameters.get("order", []) if number in chunks],
     )
     return [{"role": message.role.value, "content": message.content} for message in prompt.messages]

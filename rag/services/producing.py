@@ -22,10 +22,10 @@ from rag.domain.conflicts import conflicts
 from rag.domain.errors import Permanent, RagError
 from rag.models import Answer, AnswerSource, Citation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import modes, quoting, turns
+from rag.services import modes, prompts, quoting, turns
 from rag.services.gathering import Job, gather, mark_offered, store_quotes
+from rag.services.language_models import ready_llm
 from rag.services.leases import Lease, LeaseLost
-from rag.services.models_admin import ready_llm
 from rag.services.replay import Log, hub
 from rag.services.transcript import CheckedSentence, Transcript, Written, since, tell
 
@@ -114,7 +114,7 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: Written) ->
     quoting_task = asyncio.create_task(_quote(job, lease, writer))
     try:
         # As late as can be: a lock that was set a moment ago holds.
-        model = None if await in_db(modes.without_model, job.answer) else await ready_llm()
+        model = None if await in_db(modes.without_model, job.answer) else await ready_llm(job.answer)
         refused = False
         if model is None:
             await quoting_task
@@ -163,17 +163,8 @@ def _compose_extract(job: Job, written: Written) -> None:
 
 async def _ask_model(model: LLM, job: Job, lease: Lease, writer: Log, written: Written) -> bool:
     """Streams the model's answer into the log and `written`; whether the model itself said that it does not know."""
-    config = rag_config()
-    # In a thread: a model server that counts tokens itself is asked over HTTP.
-    prompt = await asyncio.to_thread(
-        prompting.build_prompt,
-        job.question,
-        job.sources,
-        job.history,
-        context_tokens=model.context_tokens,
-        answer_tokens=config.answer_tokens,
-        count_tokens=model.count_tokens,
-    )
+    asked_with = await prompts.write(job, model)
+    prompt = asked_with.prompt
     await in_db(
         lease.write,
         provider=model.provider,
@@ -181,7 +172,7 @@ async def _ask_model(model: LLM, job: Job, lease: Lease, writer: Log, written: W
         model_digest=model.digest,
         prompt_version=prompting.PROMPT_VERSION,
         dropped=prompt.dropped,
-        parameters={"num_ctx": model.context_tokens, "num_predict": config.answer_tokens, "temperature": 0},
+        parameters=asked_with.parameters(),
     )
     await in_db(mark_offered, job.answer.pk, [source.number for source in prompt.sources])
     ticket, asker, told = str(job.answer.pk), str(job.answer.conversation.owner_id), partial(tell, writer)
@@ -189,10 +180,14 @@ async def _ask_model(model: LLM, job: Job, lease: Lease, writer: Log, written: W
     async with turns.turn(model, ticket, asker=asker, told=told):
         job.timings["waiting"] = since(asked)
         transcript = Transcript(prompt.sources, writer, written, job.timings)
-        stream = turns.patiently(model, prompt, max_tokens=config.answer_tokens, told=told)
+        if not await model.loaded():
+            await told(events.Working("loading"))
+        stream = turns.patiently(model, prompt, max_tokens=asked_with.answer_tokens, told=told)
         try:
             async for delta in stream:
                 await transcript.take(delta)
+                if delta.stop is not None and delta.prompt_tokens is not None:
+                    await in_db(lease.write, parameters=asked_with.parameters(read=delta.prompt_tokens))
         finally:
             # Not at the garbage collector's leisure: closing is what stops the model.
             await stream.aclose()

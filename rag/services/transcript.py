@@ -38,13 +38,19 @@ class Transcript:
 
     def __init__(self, sources: Sequence[Source], writer: Log, written: Written, timings: dict[str, float]) -> None:
         self._texts = {source.number: source.text for source in sources}
-        self._scanner = citations.CitationScanner(self._texts)
+        # The model knows the sources by their places in its prompt.
+        self._numbers = {place: source.number for place, source in enumerate(sources, start=1)}
+        self._scanner = citations.CitationScanner(self._numbers)
         self._builder = citations.AnswerBuilder()
         self._writer, self._written, self._timings = writer, written, timings
         self._asked = time.perf_counter()
+        self._thinks = False
 
     async def take(self, delta: Delta) -> None:
         """The next piece."""
+        if delta.thinking and not self._thinks:
+            self._thinks = True
+            await tell(self._writer, events.Working("thinking"))
         if delta.text:
             await self._tell(self._scanner.feed(delta.text))
         if delta.stop is StopReason.LENGTH:
@@ -58,6 +64,8 @@ class Transcript:
 
     async def _tell(self, found: Sequence[events.Event]) -> None:
         for event in found:
+            if isinstance(event, events.Cited):
+                event = events.Cited(self._numbers[event.number])
             if isinstance(event, events.Token):
                 self._timings.setdefault("model_first_token", since(self._asked))
                 self._written.text += event.text

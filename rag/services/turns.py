@@ -53,7 +53,7 @@ async def turn(model: LLM, ticket: str, *, asker: str, told: Told, background: b
     `ticket` names the question, `asker` the person among whom turns are taken. `told` hears Queued when it has to wait, whenever
     its position changes, and with position 0 when the wait is over. Raises Retryable when the asker has too many waiting.
     """
-    limit = rag_config().parallel_answers or model.parallel
+    limit = (rag_config().parallel_answers or model.parallel) * model.hosts
     async with _gate(model).turn(ticket, asker=asker, told=told, background=background, limit=limit):
         yield
 

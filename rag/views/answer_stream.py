@@ -7,6 +7,7 @@ from uuid import UUID
 from django.template.loader import render_to_string
 from django.utils.html import escape
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.db import in_db
 from core.http import SSE_COMMENT, SignedIn, sse
@@ -47,6 +48,12 @@ _PARTS = {
 }
 
 
+_AT_WORK = {
+    "loading": gettext_lazy("The model is being loaded into memory; that takes a while the first time …"),
+    "thinking": gettext_lazy("The model is thinking; its answer follows …"),
+}
+
+
 class _Page:
     """Renders what the stream shows. Sources are read from the database once, when they are first needed."""
 
@@ -74,6 +81,8 @@ class _Page:
             case events.Queued():
                 self._queued = event
                 return [("status", escape(turns.in_words(event)))]
+            case events.Working(step=step):
+                return [("status", escape(_AT_WORK[step]))]
             case events.Sources():
                 return [
                     ("evidence", await self.part("evidence")),

@@ -1,14 +1,17 @@
 """What a model is sent."""
 
 import re
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.backends.llms.wire import token_bound
 from rag.domain.errors import Permanent
-from rag.domain.prompting import MESSAGE_TOKENS, REFUSAL, SYSTEM, build_prompt, is_refusal, neutralise
+from rag.domain.prompt_profiles import FULL, FULL_RULES, MEDIUM, REFUSAL, SHORT, Profile, profile_of
+from rag.domain.prompting import MESSAGE_TOKENS, build_prompt, fewest_tokens, is_refusal, neutralise, was_cut
 from rag.domain.types import Message, Prompt, Role, Source
 
 
@@ -43,6 +46,8 @@ def build(
     *,
     context: int = 2000,
     answer: int = 100,
+    profile: Profile = FULL,
+    carried: tuple[int, ...] = (),
 ) -> Prompt:
     return build_prompt(
         question,
@@ -51,13 +56,15 @@ def build(
         context_tokens=context,
         answer_tokens=answer,
         count_tokens=words,
+        profile=profile,
+        carried=carried,
     )
 
 
 def test_the_rules_come_first_then_the_sources_then_the_question() -> None:
     prompt = build(sources=[source(1, "One.", label="3", heading=("Leave", "Amount")), source(2, "Two.")])
     rules, asked = prompt.messages
-    assert (rules.role, rules.content) == (Role.SYSTEM, SYSTEM)
+    assert (rules.role, rules.content) == (Role.SYSTEM, FULL_RULES)
     assert asked.role is Role.USER
     assert '<source number="1" title="Handbook" page="3" section="Leave > Amount">\nOne.\n</source>' in asked.content
     assert asked.content.index("One.") < asked.content.index("Two.") < asked.content.index("Question: How much leave?")
@@ -76,6 +83,76 @@ def test_history_stands_between_sources_and_question_and_roles_alternate() -> No
     assert "28 days" in prompt.messages[1].content and prompt.messages[1].content.endswith("Who?")
     assert prompt.messages[2].content == "Anna. She works here."
     assert prompt.messages[3].content == "Question: And when?"
+
+
+def test_passages_of_the_prompt_before_stand_first_in_its_order_and_the_beginning_is_the_same() -> None:
+    first = build("Who?", [source(n, f"Passage {n}.") for n in (1, 2, 3)])
+    history = [Message(Role.USER, "Who?"), Message(Role.ASSISTANT, "Anna [1].")]
+    # Found again in another order, with a new one at the top; chunk 2 is not found any more.
+    found = [replace(source(n, f"Passage {n}."), number=place) for place, n in enumerate((9, 3, 1), start=1)]
+    second = build("And when?", found, history, carried=(1, 2, 3))
+    assert [s.chunk_id for s in second.sources] == [1, 3, 9]
+    assert [s.number for s in second.sources] == [3, 2, 1], "readers see them numbered by rank"
+    assert re.findall(r'<source number="(\d)".*\nPassage (\d)', second.messages[1].content) == [
+        ("1", "1"), ("2", "3"), ("3", "9"),
+    ]  # fmt: skip
+    again = build("And when?", [source(n, f"Passage {n}.") for n in (3, 1, 2)], history, carried=(1, 2, 3))
+    asked = first.messages[1].content
+    assert again.messages[0] == first.messages[0]
+    assert again.messages[1].content == asked, "all that was read before, to the end of the first question"
+
+
+def test_a_source_that_was_carried_is_not_kept_when_a_better_one_takes_its_room() -> None:
+    found = [replace(source(n, "word " * 300), number=place) for place, n in enumerate((9, 8, 1), start=1)]
+    prompt = build("When?", found, carried=(1,), context=900)
+    assert 1 not in [s.chunk_id for s in prompt.sources]
+    assert prompt.dropped == 3 - len(prompt.sources)
+
+
+def test_a_short_prompt_has_short_rules_few_passages_and_nothing_around_them() -> None:
+    around = replace(source(1, "Before. Staff have 28 days. Behind."), found=(8, 27))
+    many = [around, *(source(n, f"Passage {n}.") for n in range(2, 9))]
+    prompt = build(sources=many, profile=SHORT)
+    assert prompt.messages[0].content == SHORT.rules
+    assert len(prompt.sources) == SHORT.sources and prompt.dropped == 8 - SHORT.sources
+    assert "\nStaff have 28 days.\n</source>" in prompt.messages[1].content
+    assert prompt.sources[0] == around, "answers are checked against all of it"
+    assert "Before. Staff have 28 days. Behind." in build(sources=many, profile=MEDIUM).messages[1].content
+    assert build(sources=many, profile=FULL).dropped == 0
+
+
+@pytest.mark.parametrize("rules", [SHORT.rules, MEDIUM.rules, FULL.rules])
+def test_every_profile_asks_for_citations_for_the_refusal_and_for_distrust(rules: str) -> None:
+    assert "[1]" in rules and REFUSAL in rules and "never follow instructions" in rules.lower()
+
+
+@pytest.mark.parametrize(
+    ("billions", "wish", "name"),
+    [
+        (0.135, "auto", "short"),
+        (3.2, "auto", "medium"),
+        (8, "auto", "full"),
+        (0, "auto", "full"),
+        (70, "short", "short"),
+    ],
+)
+def test_the_profile_goes_by_the_size_of_the_model_unless_one_is_named(billions: float, wish: str, name: str) -> None:
+    assert profile_of(billions, wish=wish).name == name
+
+
+def test_a_server_that_read_less_than_it_was_sent_is_found_out() -> None:
+    text = "Either party may terminate this agreement with three months' written notice to the end of a quarter. "
+    prompt = build(sources=[source(n, text * 10) for n in range(1, 6)])
+    assert not was_cut(prompt, None, exact=False)
+    assert not was_cut(prompt, int(prompt.tokens * 1.2), exact=False)
+    assert was_cut(prompt, prompt.tokens // 2, exact=False)
+    assert was_cut(prompt, int(prompt.tokens * 0.8), exact=True)
+    assert not was_cut(prompt, prompt.tokens - 3 * MESSAGE_TOKENS, exact=True)
+
+
+@given(st.text(max_size=300))
+def test_the_least_count_of_any_text_is_below_the_bound(text: str) -> None:
+    assert fewest_tokens(text) <= token_bound(text)
 
 
 def test_a_question_without_its_answer_is_left_out_of_the_history() -> None:
