@@ -18,7 +18,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ID = "[0-9a-f-]{36}"
 # What takes files: a form of a browser without scripts, and the pieces of an upload. Everything else takes forms.
-_FILES = re.compile(f"^/collections/{_ID}/upload/$")
+_FILES = re.compile(f"^/(collections/{_ID}/upload|conversations/({_ID}/)?files)/$")
 _PIECE = re.compile(f"^/(collections/{_ID}/uploads|uploads/{_ID})/$")
 _PAGE = "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{sentence}</p>"
 

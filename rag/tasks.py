@@ -69,6 +69,16 @@ def purge(collection_id: str) -> None:
 
 
 @shared_task(time_limit=3600, expires=24 * 3600)
+def erase_files(collection_id: str) -> None:
+    """Removes what deleted files of a conversation left behind."""
+    from uuid import UUID
+
+    from rag.services import private_files
+
+    private_files.erase(UUID(collection_id))
+
+
+@shared_task(time_limit=3600, expires=24 * 3600)
 def sync(collection_id: str) -> None:
     """Makes a collection's indexes equal the database."""
     from uuid import UUID
@@ -99,8 +109,9 @@ def sweep() -> None:
 @shared_task(time_limit=3600)
 def upkeep() -> None:
     """Finishes interrupted deletions and measurings, throws away uploads that nobody goes on with, and brings indexes up to date."""
-    from rag.services import indexing, learning, library, reembedding, uploads
+    from rag.services import indexing, learning, library, private_files, reembedding, uploads
 
+    private_files.sweep()
     library.purge_all_deleted()
     uploads.remove_expired()
     indexing.sync_all()

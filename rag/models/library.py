@@ -44,6 +44,7 @@ class CollectionQuerySet(models.QuerySet["Collection"]):
             conversation_id=conversation,
             conversation__owner_id=principal.user_id,
             conversation__owner__is_active=True,
+            conversation__deleted__isnull=True,
         )
 
 
@@ -107,6 +108,7 @@ class DocumentQuerySet(models.QuerySet["Document"]):
             collection__deleted__isnull=True,
             collection__conversation__owner_id=principal.user_id,
             collection__conversation__owner__is_active=True,
+            collection__conversation__deleted__isnull=True,
         )
         return found if conversation is None else found.filter(collection__conversation_id=conversation)
 

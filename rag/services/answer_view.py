@@ -24,6 +24,7 @@ from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, S
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import answer_standing, document_view, modes, page_view, replay, turns, validity
 from rag.services.branches import Version
+from rag.services.private_files import unread_notes
 from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
@@ -104,6 +105,7 @@ class AnswerView:
     unread: str = ""  # what of the collections asked was not read, and so cannot be in it
     unread_url: str = ""
     together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
+    unread_files: str = ""  # which files of the conversation were not read yet when it was searched
     mode: str = ""  # why it holds quotes alone, where somebody wanted it so
     waiting: str = ""  # how many questions are before it, while it waits for the model
     version: Version | None = None  # which of several versions of its question it is, in a thread
@@ -192,6 +194,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     filters = answer_standing.filters(answers, reader)
     unread = _unread(answers, reader)
     wanted = modes.sentences(answers, reader)
+    late = unread_notes(answers, reader)
     sentences = list(
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
@@ -213,6 +216,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
                 unread_url=url,
                 kept=answer.pk in kept,
                 mode=wanted.get(answer.pk, ""),
+                unread_files=late.get(answer.pk, ""),
                 why_not=given.kind if given is not None else "",
                 why_not_words=given.reason if given is not None else "",
             )

@@ -24,6 +24,7 @@ from rag.domain.conditions import Condition, to_json
 from rag.domain.errors import Permanent
 from rag.models import Answer, Collection, Conversation
 from rag.models.conversation import RUNNING, AnswerState
+from rag.services.private_files import has_any as has_files
 from rag.services.producing import produce
 from rag.services.replay import hub
 
@@ -62,7 +63,7 @@ def open_answer(
             _("This question has %(length)d characters; %(most)d is the most.")
             % {"length": len(question), "most": QUESTION_MOST}
         )
-    if not collections:
+    if not collections and not has_files(actor, conversation):
         raise Permanent(_("Choose at least one collection to ask."))
     if conversation is None:
         conversation = Conversation.objects.create(owner=actor, title=question[:200])

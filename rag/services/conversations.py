@@ -10,6 +10,7 @@ from core.models import User
 from rag.models import Answer, Conversation, Feedback, KeptQuestion
 from rag.models.conversation import RUNNING, FeedbackKind
 from rag.models.ranking import QuestionOrigin
+from rag.services import private_files
 
 UNDO = timedelta(hours=1)  # how long a deleted conversation can be taken back
 
@@ -30,9 +31,11 @@ def pin(conversation: Conversation, *, pinned: bool) -> None:
 def delete(actor: User, conversation: Conversation) -> None:
     """Takes the conversation from every page at once, for whomever it was shared with too; a running answer ends.
 
-    For as long as `UNDO` its owner can take that back; then `purge_deleted` removes it and everything in it.
+    Files that were dropped into it are erased for good. For as long as `UNDO` its owner can take the rest back; then
+    `purge_deleted` removes it and everything in it.
     """
     audit.record("conversation.deleted", actor=actor, subject=conversation)
+    private_files.forget(actor, conversation)
     conversation.answers.filter(state__in=RUNNING).update(stop_asked=True)
     Conversation.objects.filter(pk=conversation.pk).update(deleted=timezone.now())
 

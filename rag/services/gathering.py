@@ -18,6 +18,7 @@ from rag.models import Answer, AnswerSource, Sentence
 from rag.services import branches, modes, retrieve
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
+from rag.services.private_files import unread as unread_files
 from rag.services.surroundings import widened
 
 TURNS = 8  # earlier questions among which a follow-up's topic is looked for
@@ -42,7 +43,10 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
     asker = answer.conversation.owner
     earlier = branches.before(answer, most=2 * TURNS)
     asked = list(answer.conversation.collections.values_list("id", flat=True))
-    scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters))
+    scope = scope_for(
+        asker, asked=asked, conditions=from_json(answer.filters), conversation=answer.conversation_id
+    )
+    waiting_for = unread_files(asker, answer.conversation)
     # Asked again, a question does not follow itself.
     said = [] if answer.alone else [other for other in earlier if other.question != answer.question][-TURNS:]
     turns = _turns(asker, said)
@@ -54,7 +58,7 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
         AnswerSource.objects.filter(answer=answer).delete()
         Sentence.objects.filter(answer=answer).delete()
         AnswerSource.objects.bulk_create(pinned(answer, source) for source in sources)
-        lease.write(standalone=found.standalone, together=together, text="", quotes=[])
+        lease.write(standalone=found.standalone, together=together, text="", quotes=[], waiting_for=waiting_for)
         audit.record(
             "question.searched",
             actor=asker,

@@ -82,6 +82,13 @@ def sync(collection_id: UUID) -> None:
             _sync_vectors(collection_id, folder, digest=digest, dimension=dimension)
 
 
+def forget(collection_id: UUID) -> None:
+    """Deletes what a collection that is gone left on the disk; one that is there is brought up to date."""
+    sync(collection_id)
+    if not Collection.objects.filter(pk=collection_id).exists():
+        (rag_config().index_folder / f"{collection_id}.lock").unlink(missing_ok=True)
+
+
 def sync_all() -> None:
     """Syncs every collection that some index is behind, and forgets removals that all have followed."""
     for collection_id in behind():

@@ -36,7 +36,9 @@ def keep(actor: User, answer: Answer) -> int:
     view = answer_view.view_of(answer, actor)
     cited = {(quote.number, quote.text) for quote in view.quotes}
     cited |= {(chip.number, chip.quote) for sentence in view.sentences for chip in sentence.chips}
-    documents = dict(answer.sources.filter(document__isnull=False).values_list("number", "document_id"))
+    # A file of the conversation alone teaches nobody else anything.
+    shared = answer.sources.filter(document__collection__private=False)
+    documents = dict(shared.values_list("number", "document_id"))
     places = [(documents[number], words) for number, words in sorted(cited) if number in documents]
     if not places:
         raise Permanent(_("This answer cites nothing, so there is nothing to learn from it."))
@@ -106,7 +108,7 @@ class Offer:
 
 def offer(answer: Answer, revision: Revision, passage: str) -> Offer | None:
     """The offer for a passage of this revision, or None where the answer does not offer the document as a source."""
-    if not answer.sources.filter(document_id=revision.document_id).exists():
+    if not answer.sources.filter(document_id=revision.document_id, document__collection__private=False).exists():
         return None
     url = reverse("answer_keep_passage", args=[answer.pk, revision.document_id, revision.number])
     kept = KeptQuestion.objects.filter(answer=answer, places__document=revision.document_id).exists()

@@ -230,13 +230,17 @@ def _record(new: _Arrival, stored: _Stored) -> Added:
         "document.uploaded",
         actor=new.actor,
         subject=document,
-        path=new.path,
         revision=revision.number,
-        sha256=stored.sha256,
         size=stored.size,
+        **_named(new.collection, path=new.path, sha256=stored.sha256),
     )
     _queue(revision)
     return Added(document, outcome)
+
+
+def _named(collection: Collection, **facts: str) -> dict[str, object]:
+    """What the audit log says of a document's name and bytes: of a file of one conversation nothing, for the log outlives it."""
+    return {"private": True} if collection.private else dict(facts)
 
 
 def _placed(new: _Arrival) -> Document:
@@ -337,13 +341,14 @@ def retry(actor: User, document: Document, *, password: str = "") -> bool:
 
 
 @transaction.atomic
-def delete_document(actor: User, document: Document) -> None:
+def delete_document(actor: User | None, document: Document) -> None:
     """Takes the document and the files inside it out at once: the next search, page or citation no longer finds them.
 
-    Their bytes go soon after.
+    Their bytes go soon after. Nobody is the actor where a file's time was over.
     """
     if _take_out(document.collection_id, [document.pk]):
-        audit.record("document.deleted", actor=actor, subject=document, path=document.path)
+        facts = _named(document.collection, path=document.path)
+        audit.record("document.deleted", actor=actor, subject=document, **facts)
 
 
 @transaction.atomic
@@ -455,7 +460,7 @@ def unshare(actor: User, collection: Collection, *, team: Team) -> None:
 
 
 @transaction.atomic
-def delete_collection(actor: User, collection: Collection) -> None:
+def delete_collection(actor: User | None, collection: Collection) -> None:
     """Takes the collection and all its documents out at once; the bytes go soon after."""
     from rag import tasks
 

@@ -16,7 +16,7 @@ from rag.domain.conditions import from_json
 from rag.domain.errors import Permanent
 from rag.forms import QuestionForm, TitleForm
 from rag.models import Answer, Conversation
-from rag.services import answer_view, answering, conversations, models_admin, samples
+from rag.services import answer_view, answering, conversations, models_admin, private_files, samples
 from rag.views import asked as asked_for
 
 CONVERSATIONS_MOST = 200  # in the list at the left; older ones are found by their address
@@ -82,6 +82,7 @@ def asked(request: SignedIn, answer: Answer) -> HttpResponse:
         "answer": answer_view.view_of(answer, request.user),
         "conversation": answer.conversation,
         "conversations": _threads(request),
+        **private_files.panel(request.user, answer.conversation),
     }
     response = render(request, "rag/ask.html#asked", context)
     response["HX-Push-Url"] = reverse("conversation", args=[answer.conversation_id])
@@ -109,6 +110,7 @@ def _page(
         "form": form or QuestionForm(),
         "model": models_admin.in_words(),
         "quotes_only": _quotes_only(request, thread),
+        **private_files.panel(request.user, thread),
         "welcome": samples.welcome(collections) if not views else None,
     }
     return render(request, "rag/ask.html", context, status=status)

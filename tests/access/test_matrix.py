@@ -29,7 +29,7 @@ from rag.models import (
     Upload,
 )
 from rag.models.conversation import AnswerState
-from rag.services import uploads
+from rag.services import private_files, uploads
 from rag.services.uploads import Announced
 from tests.access.matrix import ACTORS, MATRIX
 from tests.pdfs import one_page_pdf
@@ -45,6 +45,7 @@ class World:
     collection: Collection
     document: Document
     older: Document
+    private: Document
     own_field: CollectionField
     kept: KeptQuestion
     ranker: Ranker
@@ -66,6 +67,8 @@ class World:
             "team_add_member": {"team_id": self.team.pk},
             "team_remove_member": {"team_id": self.team.pk, "membership_id": self.membership.pk},
             "collection_unshare": collection | {"team_id": self.team.pk},
+            "private_files": thread,
+            "private_file_delete": thread | {"document_id": self.private.pk},
             "upload": collection,
             "upload_piece": {"upload_id": self.upload.pk},
             "imports": collection,
@@ -133,6 +136,7 @@ class World:
             "collections": {"name": "Mine", "team": self._managed_team(actor)},
             "collection_share": {"team": self.team.pk, "role": Role.READER},
             "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
+            "private_files": {"file": ContentFile(b"Some words.", name="new.txt")},
             "fields": {"label": "Matter", "kind": "text", "source": "folder:1"},
             "field": {f"field{self.own_field.pk}-label": "Customer"},
             "fields_set": {"document": [str(self.document.pk)]},
@@ -179,10 +183,13 @@ def world(add_text: AddText) -> World:
     thread = Conversation.objects.create(owner=people["reader"], title="Hours")
     thread.collections.add(collection)
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
+    dropped = ContentFile(b"The desk is mine.", name="mine.txt")
+    private = private_files.add(people["reader"], thread, dropped, name="mine.txt")
     batch = Batch.objects.create(collection=collection, actor=people["contributor"], announced=1)
     upload = uploads.open_upload(people["contributor"], collection, Announced("sent.txt", 9), batch=batch)
     return World(
-        collection, document, older, own_field, kept, ranker, batch, upload, answer, team, guest, membership, people
+        collection, document, older, private, own_field, kept, ranker, batch, upload, answer, team, guest, membership,
+        people
     )
 
 
