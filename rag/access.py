@@ -133,6 +133,26 @@ def conversation_for(user: User | AnonymousUser, conversation_id: UUID) -> Conve
     return found
 
 
+def deleted_conversation_for(user: User | AnonymousUser, conversation_id: UUID) -> Conversation:
+    """The person's own conversation that they deleted and that is still there, or Http404."""
+    principal = principal_of(user)
+    mine = Conversation.objects.filter(owner_id=principal.user_id, owner__is_active=True, deleted__isnull=False)
+    found = mine.filter(id=conversation_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
+def shared_conversation_for(user: User | AnonymousUser, conversation_id: UUID) -> Conversation:
+    """A conversation that this person was given to read, or their own, or Http404. Which answers of it they see is decided after."""
+    principal = principal_of(user)
+    given = Conversation.objects.shared_with(principal) | Conversation.objects.of(principal)
+    found = given.select_related("owner").filter(id=conversation_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
+
+
 def answer_for(user: User | AnonymousUser, answer_id: UUID) -> Answer:
     """An answer in the person's own conversations, or Http404."""
     found = Answer.objects.of(principal_of(user)).select_related("conversation").filter(id=answer_id).first()

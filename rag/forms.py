@@ -10,8 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 from core.models import Role, Team, User
 from rag.models import CollectionField, Document, Mailbox, WatchedFolder
+from rag.models.conversation import FeedbackKind
 from rag.models.library import FieldKind
-from rag.services import validity
+from rag.services import sharing, validity
 from rag.services.fields import VALUE_MOST, Value
 
 
@@ -57,6 +58,39 @@ class GrantForm(forms.Form):
 
 class TitleForm(forms.Form):
     title = forms.CharField(label=_("New name"), max_length=200)
+
+
+class ReasonForm(forms.Form):
+    """Why an answer was not good."""
+
+    kind = forms.ChoiceField(label=_("What was wrong?"), choices=FeedbackKind.choices, required=False)
+    reason = forms.CharField(label=_("In your words"), max_length=500, required=False)
+
+
+class ShareForm(forms.Form):
+    """People and teams that may read a conversation: of those that the user belongs together with."""
+
+    people = forms.ModelMultipleChoiceField(label=_("People"), queryset=User.objects.none(), required=False)
+    teams = forms.ModelMultipleChoiceField(label=_("Teams"), queryset=Team.objects.none(), required=False)
+
+    def __init__(self, user: User, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        known = {"people": sharing.people(user), "teams": sharing.teams(user)}
+        for name, model in (("people", User), ("teams", Team)):
+            field = self.fields[name]
+            field.queryset = model.objects.filter(pk__in=[each.pk for each in known[name]])  # type: ignore[attr-defined]
+            field.widget = forms.CheckboxSelectMultiple(choices=field.choices)  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Somebody has to be chosen."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not self.errors and not cleaned.get("people") and not cleaned.get("teams"):
+            raise forms.ValidationError(_("Choose somebody to share with."))
+        return cleaned
+
+    def chosen(self) -> list[User | Team]:
+        """Those that were ticked."""
+        return [*self.cleaned_data["people"], *self.cleaned_data["teams"]]
 
 
 class ValidityForm(forms.Form):

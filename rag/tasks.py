@@ -98,12 +98,13 @@ def learn(ranker_id: int) -> None:
 
 @shared_task(time_limit=60)
 def sweep() -> None:
-    """Queues again what a dead process or a lost message left lying, documents and answers."""
-    from rag.services import answering, ingest, reembedding
+    """Queues again what a dead process or a lost message left lying, documents and answers; removes what was deleted for good."""
+    from rag.services import answering, conversations, ingest, reembedding
 
     ingest.sweep_stale()
     answering.sweep_stale()
     reembedding.sweep_stale()
+    conversations.purge_deleted()
 
 
 @shared_task(time_limit=3600)

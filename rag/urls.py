@@ -8,6 +8,7 @@ from rag.views import (
     collections,
     components,
     consent,
+    conversations,
     documents,
     events,
     fields,
@@ -17,6 +18,7 @@ from rag.views import (
     private_files,
     quality,
     search,
+    shared,
     sources,
     uploads,
     validity,
@@ -25,9 +27,14 @@ from rag.views import (
 
 urlpatterns = [
     path("", ask.ask, name="ask"),
+    path("conversations/", conversations.conversations_page, name="conversations"),
     path("conversations/<uuid:conversation_id>/", ask.conversation, name="conversation"),
-    path("conversations/<uuid:conversation_id>/rename/", ask.rename, name="conversation_rename"),
-    path("conversations/<uuid:conversation_id>/delete/", ask.delete, name="conversation_delete"),
+    path("conversations/<uuid:conversation_id>/rename/", conversations.rename, name="conversation_rename"),
+    path("conversations/<uuid:conversation_id>/pin/", conversations.pin, name="conversation_pin"),
+    path("conversations/<uuid:conversation_id>/delete/", conversations.delete, name="conversation_delete"),
+    path("conversations/<uuid:conversation_id>/restore/", conversations.restore, name="conversation_restore"),
+    path("conversations/<uuid:conversation_id>/share/", shared.share, name="conversation_share"),
+    path("conversations/<uuid:conversation_id>/unshare/<int:share_id>/", shared.unshare, name="conversation_unshare"),
     path("conversations/files/", private_files.new, name="private_files_new"),
     path("conversations/<uuid:conversation_id>/files/", private_files.files, name="private_files"),
     path(
@@ -35,6 +42,7 @@ urlpatterns = [
         private_files.delete,
         name="private_file_delete",
     ),
+    path("shared/<uuid:conversation_id>/", shared.shared, name="shared"),
     path("filters/", ask.filters, name="filters"),
     path("search/", search.search, name="search"),
     path("search/json/", search.search_json, name="search_json"),
@@ -42,6 +50,7 @@ urlpatterns = [
     path("answers/<uuid:answer_id>/stream/", answers.stream, name="answer_stream"),
     path("answers/<uuid:answer_id>/stop/", answers.stop, name="answer_stop"),
     path("answers/<uuid:answer_id>/again/", answers.again, name="answer_again"),
+    path("answers/<uuid:answer_id>/edit/", answers.edit, name="answer_edit"),
     path("answers/<uuid:answer_id>/feedback/", answers.feedback, name="answer_feedback"),
     path("answers/<uuid:answer_id>/keep/", consent.keep, name="answer_keep"),
     path(

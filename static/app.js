@@ -343,10 +343,6 @@
     shut(target.closest("details[data-menu]"));
     const article = target.closest(".answer");
     if (target.closest("[data-copy]")) copy(article);
-    if (target.closest("[data-edit]")) {
-      const question = article.querySelector("[data-question]").textContent;
-      if (!ask(question)) window.location.assign(document.querySelector(".back a")?.href ?? "/");
-    }
     const suggestion = target.closest("[data-suggest]");
     if (suggestion && ask(suggestion.value, true)) event.preventDefault();
     const sheet = document.getElementById(target.closest("[data-open-sheet]")?.dataset.openSheet);
@@ -355,6 +351,18 @@
     const zoom = target.closest("[data-zoom]");
     if (zoom) zoom.setAttribute("aria-pressed", document.querySelector("[data-sheet]").classList.toggle("sheet--large"));
   });
+  // A question that is opened for editing is at once where the keys go, at its end.
+  document.addEventListener(
+    "toggle",
+    (event) => {
+      const area = event.target.matches?.("[data-edit][open]") ? event.target.querySelector("textarea") : null;
+      if (!area) return;
+      grow(area);
+      area.focus();
+      area.setSelectionRange(area.value.length, area.value.length);
+    },
+    true,
+  );
   // The sheets are plain columns on wide screens: an open one would stay above them.
   [narrow, window.matchMedia("(max-width: 79.99rem)"), window.matchMedia("(max-width: 47.99rem)")].forEach((query) => query.addEventListener("change", () => hideSheets()));
 
@@ -385,6 +393,12 @@
     }
     if (event.key === "Escape") {
       root.classList.add("no-cards");
+      const editing = target.closest?.("[data-edit][open]");
+      if (editing) {
+        editing.open = false;
+        editing.querySelector("summary").focus();
+        return;
+      }
       const menu = target.closest?.("details[data-menu][open]") ?? document.querySelector("details[data-menu][open]");
       if (menu) {
         menu.open = false;

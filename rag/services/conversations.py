@@ -1,4 +1,4 @@
-"""Renames, pins, deletes and restores conversations, and keeps what readers thought of answers. The caller has checked whose they are."""
+"""Renames, pins, deletes and restores conversations, and keeps what readers think of answers. The caller has checked whose they are."""
 
 from datetime import datetime, timedelta
 

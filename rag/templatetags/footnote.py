@@ -11,12 +11,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language_info, ngettext
 from django.utils.translation import gettext as _
 
+from rag.models.conversation import AnswerState, FeedbackKind
+
 register = template.Library()
 
 BEFORE_MARK = 100  # characters shown before the first marked word: about two lines of the evidence panel
 BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 SECTIONS = {
-    **dict.fromkeys(("ask", "conversation", "conversation_delete", "answer"), "ask"),
+    **dict.fromkeys(("ask", "conversation", "conversations", "conversation_share", "shared", "answer"), "ask"),
     **dict.fromkeys(("collections", "collection", "collection_delete", "collection_act"), "collections"),
     **dict.fromkeys(("import", "uploads_waiting", "document", "document_delete", "page"), "collections"),
     **dict.fromkeys(("reviews", "fields", "fields_set", "fields_csv", "field_delete"), "collections"),
@@ -151,6 +153,14 @@ def asked_of(collections: Iterable[Any]) -> str:
     if not chosen:
         return _("Choose collections")
     return ngettext("%d collection", "%d collections", len(chosen)) % len(chosen)
+
+
+@register.filter
+def why_nots(answer: Any) -> list[tuple[str, str]]:
+    """What may have been wrong with the answer, in words: that the documents do answer it is asked of refusals alone."""
+    refused = _value(answer, "state") == AnswerState.REFUSED
+    kinds = [FeedbackKind.REFUSED, FeedbackKind.SOURCES, FeedbackKind.OTHER] if refused else list(FeedbackKind)
+    return [(kind.value, str(kind.label)) for kind in kinds if refused or kind is not FeedbackKind.REFUSED]
 
 
 @register.filter

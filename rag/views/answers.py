@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -11,11 +12,15 @@ from django.views.decorators.http import require_GET, require_POST
 from core.http import SeeOther, SignedIn
 from rag.access import answer_for
 from rag.domain.conditions import from_json
+from rag.domain.errors import Permanent
+from rag.forms import ReasonForm
 from rag.models import Answer
-from rag.services import answer_view, answer_why, answering, conversations
+from rag.models.conversation import FeedbackKind
+from rag.services import answer_view, answer_why, answering, branches, conversations
 from rag.services.answering import open_answer, start
 from rag.views.answer_stream import pieces
-from rag.views.ask import asked
+from rag.views.ask import another_version
+from rag.views.asked import collections
 
 
 def _answer(request: SignedIn, answer_id: UUID) -> Answer:
@@ -58,35 +63,61 @@ async def stop(request: SignedIn, answer_id: UUID) -> HttpResponse:
 
 @require_POST
 async def again(request: SignedIn, answer_id: UUID) -> HttpResponse:
-    """The same question anew, as the documents are now; with `alone`, whatever was said before it."""
-    opened, response = await sync_to_async(_open_again)(request, answer_id)
-    start(opened.pk)
+    """The same question anew, as the documents are now, beside the answer there is; with `alone`, whatever was said before it."""
+    return await _version(request, answer_id, None)
+
+
+@require_POST
+async def edit(request: SignedIn, answer_id: UUID) -> HttpResponse:
+    """Another question in the place of this one; the old one stays, with what followed it."""
+    return await _version(request, answer_id, request.POST.get("question", ""))
+
+
+async def _version(request: SignedIn, answer_id: UUID, question: str | None) -> HttpResponse:
+    opened, response = await sync_to_async(_open_version)(request, answer_id, question)
+    if opened is not None:
+        start(opened.pk)
     return response
 
 
-def _open_again(request: SignedIn, answer_id: UUID) -> tuple[Answer, HttpResponse]:
+def _open_version(request: SignedIn, answer_id: UUID, question: str | None) -> tuple[Answer | None, HttpResponse]:
     found = answer_for(request.user, answer_id)
-    thread = found.conversation
-    opened = open_answer(
-        request.user,
-        question=found.question,
-        conversation=thread,
-        collections=list(thread.collections.all()),
-        conditions=from_json(found.filters),
-        alone=found.alone or "alone" in request.POST,
-        quotes_only=found.quotes_only,
-    )
-    return opened, asked(request, opened) if request.htmx else SeeOther(reverse("answer", args=[opened.pk]))
+    try:
+        opened = open_answer(
+            request.user,
+            question=found.question if question is None else question,
+            conversation=found.conversation,
+            version_of=found,
+            collections=collections(request, found.conversation),
+            conditions=from_json(found.filters),
+            alone=found.alone or "alone" in request.POST,
+            quotes_only=found.quotes_only,
+        )
+    except Permanent as error:
+        return None, _refused(request, found, error.message)
+    return opened, another_version(request, opened)
+
+
+def _refused(request: SignedIn, found: Answer, sentence: str) -> HttpResponse:
+    """The page that was left, with the sentence on it."""
+    messages.error(request, sentence)
+    address = branches.url(found.conversation_id, found.pk)
+    return HttpResponse(status=204, headers={"HX-Redirect": address}) if request.htmx else SeeOther(address)
 
 
 @require_POST
 def feedback(request: SignedIn, answer_id: UUID) -> HttpResponse:
-    """Thumbs up or down; the same one again takes it back."""
+    """Thumbs up or down, and why not; the same thumb again takes it back."""
     found = answer_for(request.user, answer_id)
     value = request.POST.get("value")
+    form = ReasonForm(request.POST)
     if value in {"up", "down"}:
         conversations.rate(found, helpful=value == "up")
+    elif value == "why" and form.is_valid():
+        kind = form.cleaned_data["kind"]
+        conversations.explain(found, kind=FeedbackKind(kind) if kind else None, reason=form.cleaned_data["reason"])
     if not request.htmx:
-        return redirect("conversation", found.conversation_id)
+        return redirect(branches.url(found.conversation_id, found.pk))
     found = answer_for(request.user, answer_id)
-    return render(request, "rag/actions.html#feedback", {"answer": answer_view.view_of(found, request.user)})
+    context = {"answer": answer_view.view_of(found, request.user), "thanked": value == "why"}
+    return render(request, "rag/actions.html#feedback", context)

@@ -5,21 +5,18 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from core.http import SeeOther, SignedIn
-from rag.access import conversation_for, principal_of
+from rag.access import conversation_for
 from rag.domain.conditions import from_json
 from rag.domain.errors import Permanent
-from rag.forms import QuestionForm, TitleForm
+from rag.forms import QuestionForm
 from rag.models import Answer, Conversation
-from rag.services import answer_view, answering, conversations, models_admin, private_files, samples
+from rag.services import answering, branches, conversation_list, models_admin, private_files, samples, thread_view
 from rag.views import asked as asked_for
-
-CONVERSATIONS_MOST = 200  # in the list at the left; older ones are found by their address
 
 
 @require_http_methods(["GET", "POST"])
@@ -58,6 +55,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
             request.user,
             question=question,
             conversation=thread,
+            after=_followed(request, thread),
             collections=asked_for.collections(request, thread),
             conditions=asked_for.conditions(request),
             quotes_only="quotes_only" in request.POST,
@@ -76,12 +74,16 @@ def _refused(request: SignedIn, thread: Conversation | None, form: QuestionForm)
     return _page(request, thread, form=form, status=422)
 
 
+def _followed(request: SignedIn, thread: Conversation | None) -> Answer | None:
+    """The last answer of the branch that was on screen; None for the conversation's newest."""
+    after = asked_for.uuid_of(request.POST.get("after", ""))
+    return thread.answers.filter(pk=after).first() if thread is not None and after is not None else None
+
+
 def asked(request: SignedIn, answer: Answer) -> HttpResponse:
     """What htmx puts into the thread for a new answer; the address becomes the conversation's."""
     context = {
-        "answer": answer_view.view_of(answer, request.user),
-        "conversation": answer.conversation,
-        "conversations": _threads(request),
+        **_parts(request, answer.conversation, at=answer.pk, most=1),
         **private_files.panel(request.user, answer.conversation),
     }
     response = render(request, "rag/ask.html#asked", context)
@@ -89,29 +91,58 @@ def asked(request: SignedIn, answer: Answer) -> HttpResponse:
     return response
 
 
-def _threads(request: SignedIn) -> list[Conversation]:
-    return list(Conversation.objects.of(principal_of(request.user))[:CONVERSATIONS_MOST])
+def another_version(request: SignedIn, answer: Answer) -> HttpResponse:
+    """The thread with a new version of a question in its place: its whole branch, which takes the place of the one on screen."""
+    address = branches.url(answer.conversation_id, answer.pk)
+    if not request.htmx:
+        return SeeOther(address)
+    if "/conversations/" not in (request.htmx.current_url_abs_path or ""):
+        return HttpResponse(status=204, headers={"HX-Redirect": address})
+    response = render(request, "rag/ask.html#again", _parts(request, answer.conversation, at=answer.pk))
+    response["HX-Retarget"], response["HX-Reswap"] = "#thread", "innerHTML"
+    response["HX-Push-Url"] = reverse("conversation", args=[answer.conversation_id])
+    return response
+
+
+def _parts(
+    request: SignedIn, thread: Conversation, *, at: UUID | None, until: UUID | None = None, most: int = thread_view.PAGE
+) -> dict[str, Any]:
+    """A page of the thread, the answer whose evidence is shown, and the list at the left."""
+    shown = thread_view.thread(thread, request.user, at=at, until=until, most=most)
+    return {
+        "conversations": conversation_list.recent(request.user),
+        "conversation": thread,
+        "thread": shown,
+        "selected": shown.answers[-1] if shown.answers else None,
+    }
+
+
+def _nothing_yet(request: SignedIn) -> dict[str, Any]:
+    wanted = asked_for.uuid_of(request.GET.get("deleted", ""))
+    lately = conversation_list.deleted(request.user) if wanted else []
+    return {
+        "conversations": conversation_list.recent(request.user),
+        "deleted": next((each for each in lately if each.pk == wanted), None),
+        "selected": None,
+    }
 
 
 def _page(
     request: SignedIn, thread: Conversation | None, *, form: QuestionForm | None = None, status: int = 200
 ) -> HttpResponse:
-    answers = list(thread.answers.select_related("feedback").order_by("created")) if thread is not None else []
-    views = answer_view.views_of(answers, request.user)
+    at, until = (asked_for.uuid_of(request.GET.get(name, "")) for name in ("at", "until"))
+    shown = _parts(request, thread, at=at, until=until) if thread is not None else _nothing_yet(request)
     collections = asked_for.choices(request, thread)
     remembered = from_json(thread.filters) if thread is not None and request.method == "GET" else ()
     context: dict[str, Any] = {
-        "conversations": _threads(request),
-        "conversation": thread,
-        "answers": views,
-        "selected": views[-1] if views else None,
+        **shown,
         "collections": collections,
         "facets": asked_for.facets(request, collections, remembered),
         "form": form or QuestionForm(),
         "model": models_admin.in_words(),
         "quotes_only": _quotes_only(request, thread),
         **private_files.panel(request.user, thread),
-        "welcome": samples.welcome(collections) if not views else None,
+        "welcome": samples.welcome(collections) if shown["selected"] is None else None,
     }
     return render(request, "rag/ask.html", context, status=status)
 
@@ -128,29 +159,3 @@ def filters(request: SignedIn) -> HttpResponse:
     """The filters of the collections that are ticked, for the composer."""
     facets = asked_for.facets(request, asked_for.choices(request))
     return render(request, "rag/composer.html#filters", {"facets": facets})
-
-
-@require_POST
-def rename(request: SignedIn, conversation_id: UUID) -> HttpResponse:
-    """Gives the conversation another name."""
-    thread = conversation_for(request.user, conversation_id)
-    form = TitleForm(request.POST)
-    if form.is_valid():
-        conversations.rename(thread, title=form.cleaned_data["title"])
-    return redirect("conversation", thread.pk)
-
-
-@require_http_methods(["GET", "POST"])
-def delete(request: SignedIn, conversation_id: UUID) -> HttpResponse:
-    """Asks once, then deletes the conversation with all its answers."""
-    thread = conversation_for(request.user, conversation_id)
-    if request.method == "POST":
-        conversations.delete(request.user, thread)
-        return redirect("ask")
-    context = {
-        "title": _("Delete “%(title)s”?") % {"title": thread.title},
-        "sentence": _("Its questions and answers are removed for good. The documents stay."),
-        "action_label": _("Delete the conversation"),
-        "cancel_url": reverse("conversation", args=[thread.pk]),
-    }
-    return render(request, "rag/confirm.html", context)

@@ -73,6 +73,16 @@ def facets(
     return fields.facets(scope_for(request.user, asked=asked), given or otherwise)
 
 
+def uuid_of(text: str) -> UUID | None:
+    """The id that the text is, or None."""
+    return next(iter(uuids([text])), None)
+
+
+def number_of(text: str) -> int:
+    """The whole number that the text is, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+
+
 def uuids(texts: Iterable[str]) -> list[UUID]:
     """Those of the texts that are ids; anything else asks for nothing."""
     found = []

@@ -2,7 +2,7 @@
 
 Actors: anonymous, inactive (signed in, then deactivated), token (an Authorization header, which nothing accepts yet), outsider (in a
 team of their own), reader, contributor and manager of the team that owns the objects, administrator (runs the site, in no team).
-The objects of an answer or conversation belong to the reader, an upload under way to the contributor.
+The objects of an answer or conversation belong to the reader, who shares them with the manager; an upload under way to the contributor.
 
 Codes: S sign in first (302 to the sign-in page), N not found, O ok (200), R done, go on (302 to somewhere else),
 U a form with errors (422: asking without a collection one may read is asking nothing), E done, nothing to show (204), 201 made, F 403
@@ -27,7 +27,13 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "ask": (("GET", "S S S O O O O O"), ("POST", "S S S U R R R U")),
     "conversation": (("GET", "S S S N O N N N"), ("POST", "S S S N R N N N")),
     "conversation_rename": (("POST", "S S S N R N N N"),),
-    "conversation_delete": (("GET", "S S S N O N N N"), ("POST", "S S S N R N N N")),
+    "conversation_delete": (("POST", "S S S N R N N N"),),
+    "conversation_pin": (("POST", "S S S N R N N N"),),
+    "conversation_restore": (("POST", "S S S N N N N N"),),
+    "conversation_share": (("GET", "S S S N O N N N"), ("POST", "S S S N R N N N")),
+    "conversation_unshare": (("POST", "S S S N R N N N"),),
+    "conversations": (("GET", "S S S O O O O O"), ("POST", "S S S O O O O O")),
+    "shared": (("GET", "S S S N R N O N"),),
     "private_files_new": (("POST", "S S S R R R R R"),),
     "private_files": (("GET", "S S S N R N N N"), ("POST", "S S S N R N N N")),
     "private_file_delete": (("POST", "S S S N R N N N"),),
@@ -35,6 +41,7 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "answer_stream": (("GET", "S S S N O N N N"),),
     "answer_stop": (("POST", "S S S N R N N N"),),
     "answer_again": (("POST", "S S S N R N N N"),),
+    "answer_edit": (("POST", "S S S N R N N N"),),
     "answer_feedback": (("POST", "S S S N R N N N"),),
     "answer_keep": (("POST", "S S S N R N N N"),),
     "answer_keep_passage": (("POST", "S S S N R N N N"),),

@@ -26,6 +26,7 @@ from rag.models import (
     Grant,
     KeptQuestion,
     Ranker,
+    Share,
     Upload,
 )
 from rag.models.conversation import AnswerState
@@ -52,6 +53,7 @@ class World:
     batch: Batch
     upload: Upload
     answer: Answer
+    share: Share
     team: Team
     guest: User
     membership: Membership
@@ -66,6 +68,9 @@ class World:
             "user_deactivate": {"user_id": self.guest.pk},
             "team_add_member": {"team_id": self.team.pk},
             "team_remove_member": {"team_id": self.team.pk, "membership_id": self.membership.pk},
+            "conversations": {},
+            "shared": thread,
+            "conversation_unshare": thread | {"share_id": self.share.pk},
             "collection_unshare": collection | {"team_id": self.team.pk},
             "private_files": thread,
             "private_file_delete": thread | {"document_id": self.private.pk},
@@ -127,6 +132,10 @@ class World:
             "search": {"question": "When is it open?"},
             "search_json": '{"question": "When is it open?"}',
             "conversation_rename": {"title": "Another name"},
+            "conversation_pin": {"pinned": "yes"},
+            "conversation_share": {"people": [self.guest.pk]},
+            "conversations": {"q": "open"},
+            "answer_edit": {"question": "And when is it closed?"},
             "answer_feedback": {"value": "up"},
             "answer_keep": {"keep": "no"},
             "answer_keep_passage": {"passage": "1.0-1.9"},
@@ -185,11 +194,25 @@ def world(add_text: AddText) -> World:
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
     dropped = ContentFile(b"The desk is mine.", name="mine.txt")
     private = private_files.add(people["reader"], thread, dropped, name="mine.txt")
+    share = Share.objects.create(conversation=thread, tip=answer, user=people["manager"])
     batch = Batch.objects.create(collection=collection, actor=people["contributor"], announced=1)
     upload = uploads.open_upload(people["contributor"], collection, Announced("sent.txt", 9), batch=batch)
     return World(
-        collection, document, older, private, own_field, kept, ranker, batch, upload, answer, team, guest, membership,
-        people
+        collection,
+        document,
+        older,
+        private,
+        own_field,
+        kept,
+        ranker,
+        batch,
+        upload,
+        answer,
+        share,
+        team,
+        guest,
+        membership,
+        people,
     )
 
 
@@ -283,6 +306,8 @@ MASK = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
         "conversation",
         "answer",
         "answer_stream",
+        "shared",
+        "conversation_share",
         "collection",
         "collection_events",
         "import",
@@ -311,7 +336,7 @@ def test_what_is_foreign_and_what_does_not_exist_answer_byte_for_byte_alike(worl
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", [name for name, rows in MATRIX.items() if rows[0][0] == "GET"])
 def test_reading_an_address_writes_nothing(world: World, name: str) -> None:
-    client = browser(world, "manager" if name not in {"conversation", "answer"} else "reader")
+    client = browser(world, "manager" if name not in {"conversation", "conversation_share", "answer"} else "reader")
     quiet = {"core_auditevent", "django_session", "rag_indexgeneration"}
 
     def counts() -> dict[str, int]:

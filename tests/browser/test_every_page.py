@@ -44,7 +44,8 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
     assert cited is not None
     known = imported(person) | {
         "conversation": reverse("conversation", args=[conversation]),
-        "conversation_delete": reverse("conversation_delete", args=[conversation]),
+        "conversation_share": reverse("conversation_share", args=[conversation]),
+        "shared": reverse("shared", args=[conversation]),
         "answer": reverse("answer", args=[answer]),
         "collection": reverse("collection", args=[collection]),
         "collection_delete": reverse("collection_delete", args=[collection]),
