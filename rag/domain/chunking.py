@@ -19,7 +19,8 @@ TokenSpans = Callable[[str], Sequence[Span]]
 AIM = 160  # tokens at which a passage is closed at the next paragraph or sentence
 MOST = 200  # tokens that no passage exceeds
 LEAST = 40  # tokens under which a passage takes in the next paragraph, even if that makes it longer than AIM
-HEADER_MOST = 50  # tokens of the context header; MOST + HEADER_MOST + 2 special tokens stay under 256
+HEADER_MOST = 50  # tokens of the context header
+INPUT_MOST = 254  # tokens of a passage with its header; two special ones more are all that MiniLM reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Sizes:
     aim: int = AIM
     most: int = MOST
     least: int = LEAST
+
+    @property
+    def header(self) -> int:
+        """The tokens that a context header may have: the longest passage is read whole behind it."""
+        return max(0, min(HEADER_MOST, INPUT_MOST - self.most))
 
 
 SIZES = Sizes()
@@ -71,11 +77,11 @@ def text_between(pages: Sequence[Page], page_from: int, start: int, page_to: int
     return words_between([page.text for page in pages[page_from : page_to + 1]], start, end)
 
 
-def context_header(title: str, heading: Sequence[str], token_spans: TokenSpans) -> str:
-    """What is indexed in front of a passage and is not part of its text: the title and the path of headings, cut to size."""
+def context_header(title: str, heading: Sequence[str], token_spans: TokenSpans, *, most: int = SIZES.header) -> str:
+    """What is embedded in front of a passage and is not part of its text: the title and the path of headings, in `most` tokens."""
     header = " › ".join(part for part in (title, *heading) if part)
     spans = token_spans(header)
-    return header if len(spans) <= HEADER_MOST else header[: spans[HEADER_MOST - 1][1]]
+    return header if len(spans) <= most else header[: spans[most - 1][1]] if most else ""
 
 
 def _grouped(units: list[_Unit], sizes: Sizes) -> Iterator[list[_Unit]]:

@@ -16,7 +16,7 @@ from rag.domain.types import Source
 # not fit the prompt is left out whole, and its page says so.
 BYTES_A_TOKEN = 3
 
-SHARE = 0.5  # of the context beside the answer, for all passages together: the rest is for rules, history and lists of figures
+SHARE = 0.75  # of the context beside the answer, for all passages together: rules and history need the rest
 MOST = 3_000  # tokens of all passages together: reading a thousand tokens takes a small machine half a minute
 EACH = 600  # tokens of one passage with its surroundings
 

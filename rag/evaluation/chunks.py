@@ -8,24 +8,37 @@ start, end): LegalBench-RAG's way of judging (Pipitone and Alami 2024), which is
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from rag.domain.chunking import Sizes, chunk
+from rag.domain import naming
+from rag.domain.chunking import Sizes, chunk, context_header
+from rag.domain.surroundings import room
 from rag.domain.types import Page
 from rag.evaluation import datasets
-from rag.evaluation.filling import Prepared, VectorCache, fill
+from rag.evaluation.filling import Filled, Prepared, VectorCache, fill
 from rag.evaluation.retrieval import MAIN, SHOWN, Asked, Found, measure
-from rag.services.embedding import embedded_text
+from rag.services.retrieve import SOURCES, search
+from rag.services.surroundings import widened
 from rag.slots import token_counter
 
 Span = tuple[str, int, int]  # a document's id, and code points [start, end) of its text
 
 CARRIES = 40  # characters of an answering stretch from which a passage counts as carrying it
 ROOM = 6_000  # characters that a small model's context has for passages
+CONTEXT, ANSWER = 4096, 512  # tokens: what is asked of a model where nothing else is set
+
+
+class Header(StrEnum):
+    """What is embedded in front of a passage."""
+
+    WITHOUT = "without"  # nothing
+    WITH = "with"  # the document's title and the path of headings
+    NAMES = "names"  # the title, and the parties and dates at the document's head
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,12 @@ class Cut:
     """One way of cutting, measured over all questions."""
 
     sizes: Sizes
-    header: bool
+    header: Header
     passages: int
     length: float  # of a passage, in characters, on average
     found: tuple[Found, ...]
     answers: Mapping[str, tuple[Span, ...]]  # by question
+    read: Mapping[str, tuple[Span, ...]]  # by question: what a model is given, surroundings included
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -60,6 +74,10 @@ class Cut:
             columns["characters: recall@10"].append(recall)
             columns["precision@10"].append(precision)
             columns[f"recall in {ROOM:,}"].append(of_characters(within(shown, ROOM), gold)[1])
+            read = self.read[found.question.id]
+            columns["given alone"].append(of_characters(shown[:SOURCES], gold)[1])
+            columns["with surroundings"].append(of_characters(read, gold)[1])
+            columns["characters given"].append(sum(end - start for _document, start, end in read))
         return {name: float(np.mean(values)) for name, values in columns.items()}
 
 
@@ -83,15 +101,24 @@ def load(folder: Path) -> Whole:
     return Whole(datasets.texts(file), asked)
 
 
-def measure_cut(whole: Whole, sizes: Sizes, *, header: bool, cache: VectorCache, told: Callable[[str], None]) -> Cut:
-    """One way of cutting these documents. Belongs into a temporary installation. Without `header` the words alone are embedded."""
+def part_of(whole: Whole, most: int) -> Whole:
+    """The first `most` documents, and the questions that these answer whole."""
+    kept = {text.id for text in whole.documents[:most]}
+    questions = tuple(
+        (question, answers) for question, answers in whole.questions if all(span[0] in kept for span in answers)
+    )
+    return replace(whole, documents=whole.documents[:most], questions=questions)
+
+
+def measure_cut(whole: Whole, sizes: Sizes, *, header: Header, cache: VectorCache, told: Callable[[str], None]) -> Cut:
+    """One way of cutting these documents. Belongs into a temporary installation."""
     documents = [_cut(text, sizes) for text in whole.documents]
     filled = fill(
         documents,
         name="whole texts",
         vectors=cache,
         told=lambda done, of: told(f"{done} of {of} passages embedded"),
-        embedded=embedded_text if header else lambda _title, _headings, text: text,
+        embedded=_embedded(whole, header, sizes.header),
     )
     names = [name for document in documents for name in document.ids]
     homes: defaultdict[str, list[str]] = defaultdict(list)
@@ -107,6 +134,7 @@ def measure_cut(whole: Whole, sizes: Sizes, *, header: bool, cache: VectorCache,
         for question, answers in whole.questions
     ]
     told("asking")
+    read = {question.id: _read(question.text, filled) for question, _answers in whole.questions}
     lengths = [len(passage.text) for document in documents for passage in document.passages]
     return Cut(
         sizes,
@@ -115,7 +143,29 @@ def measure_cut(whole: Whole, sizes: Sizes, *, header: bool, cache: VectorCache,
         float(np.mean(lengths)),
         measure(questions, filled.scope),
         {question.id: answers for question, answers in whole.questions},
+        read,
     )
+
+
+def _read(question: str, filled: Filled) -> tuple[Span, ...]:
+    """What stands in the prompt of a model with a context of the size that is asked of one by default."""
+    found = search(question, filled.scope).sources
+    read = widened(found, filled.scope, room=room(CONTEXT, ANSWER))
+    return tuple((span_of(filled.names[source.chunk_id])[0], source.start, source.end) for source in read)
+
+
+def _embedded(whole: Whole, header: Header, most: int) -> Callable[[str, tuple[str, ...], str], str]:
+    """What is embedded of a passage, out of its title, headings and words."""
+    called = {text.title: naming.names(text.title, text.text) for text in whole.documents}
+
+    def embedded(title: str, headings: tuple[str, ...], text: str) -> str:
+        if header is Header.WITHOUT:
+            return text
+        first = called.get(title, title) if header is Header.NAMES else title
+        written = context_header(first, headings, token_counter().offsets, most=most)
+        return f"{written}\n{text}" if written else text
+
+    return embedded
 
 
 def _cut(text: datasets.Text, sizes: Sizes) -> Prepared:

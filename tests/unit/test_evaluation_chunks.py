@@ -62,6 +62,23 @@ def test_each_way_of_cutting_is_a_row(whole: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("db")
+def test_each_header_is_a_row_and_what_is_read_around_a_passage_is_counted(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("evaluate", "chunking", str(whole), "--header", "without", "--header", "names", "--cache", str(whole))
+    head, _line, without, names = capsys.readouterr().out.splitlines()[:4]
+    assert "| 160 | 200 | 40 | without |" in without and "| 160 | 200 | 40 | names |" in names
+    row = dict(zip(head.split(" | "), names.split(" | "), strict=True))
+    assert row["with surroundings"] == "1.000"
+
+
+def test_a_part_of_a_set_asks_what_its_documents_answer(whole: Path) -> None:
+    loaded = chunks.load(whole)
+    assert chunks.part_of(loaded, 1) == loaded
+    assert chunks.part_of(loaded, 0) == chunks.Whole((), ())
+
+
+@pytest.mark.usefixtures("db")
 def test_a_set_without_whole_texts_is_refused_with_a_sentence(whole: Path) -> None:
     (whole / "documents.jsonl").unlink()
     with pytest.raises(CommandError, match="no documents"):

@@ -60,7 +60,7 @@ def test_one_that_does_not_fit_is_never_passed_over() -> None:
 
 
 def test_the_room_is_a_share_of_what_the_model_reads_up_to_a_measure() -> None:
-    assert room(2048, 512) == 768
+    assert room(2048, 512) == 1152
     assert room(262_144, 512) == room(131_072, 512)
 
 

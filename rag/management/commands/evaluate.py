@@ -69,8 +69,13 @@ class Command(BaseCommand):
             help="tokens; again for another way; the product's own if none is given",
         )
         chunking.add_argument(
-            "--header", choices=("with", "without", "both"), default="with", help="embed the context header"
+            "--header",
+            action="append",
+            choices=("with", "without", "names"),
+            help="embed the title and the headings before each passage, nothing, or the title with the names at the document's "
+            "head; again for another way; the product's own if none is given",
         )
+        chunking.add_argument("--most-documents", type=int, metavar="N", help="only the first N: quicker, and easier")
         chunking.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors here")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -79,7 +84,7 @@ class Command(BaseCommand):
             self._parsers(**{name: options[name] for name in ("folder", "only", "alone", "json")})
             return
         if options["what"] == "chunking":
-            self._chunking(**{name: options[name] for name in ("folder", "sizes", "header", "cache")})
+            self._chunking(**{name: options[name] for name in ("folder", "sizes", "header", "most_documents", "cache")})
             return
         measured = self._measured(options)
         if options["results"]:
@@ -195,7 +200,15 @@ class Command(BaseCommand):
         self._summary([measured])
         return measured
 
-    def _chunking(self, *, folder: Path, sizes: "list[Sizes] | None", header: str, cache: Path | None) -> None:
+    def _chunking(
+        self,
+        *,
+        folder: Path,
+        sizes: "list[Sizes] | None",
+        header: list[str] | None,
+        most_documents: int | None,
+        cache: Path | None,
+    ) -> None:
         from rag.config import rag_config
         from rag.domain.chunking import SIZES
         from rag.evaluation import chunks
@@ -205,16 +218,18 @@ class Command(BaseCommand):
         vectors = VectorCache(cache or rag_config().data / "cache" / "evaluation")
         try:
             whole = chunks.load(folder)
-            ways = [(own, way) for own in sizes or [SIZES] for way in ("with", "without") if header in (way, "both")]
+            if most_documents is not None:
+                whole = chunks.part_of(whole, most_documents)
+            ways = [(own, chunks.Header(way)) for own in sizes or [SIZES] for way in header or ["with"]]
             for number, (own, way) in enumerate(ways):
                 with temporary_installation():
-                    cut = chunks.measure_cut(whole, own, header=way == "with", cache=vectors, told=self._tell)
+                    cut = chunks.measure_cut(whole, own, header=way, cache=vectors, told=self._tell)
                 self._tell("")
                 if not number:
                     head = ["aim", "most", "least", "header", "passages", "characters", *cut.figures]
                     self.stdout.write("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
                 cells = (own.aim, own.most, own.least, way, cut.passages, f"{cut.length:.0f}")
-                figures = (f"{value:.3f}" for value in cut.figures.values())
+                figures = (f"{value:.3f}" if value < 10 else f"{value:,.0f}" for value in cut.figures.values())
                 self.stdout.write("| " + " | ".join(str(cell) for cell in (*cells, *figures)) + " |")
         except (ValueError, RagError) as error:
             raise CommandError(str(error)) from None
