@@ -74,6 +74,7 @@ class SourceView:
     page_label: str = ""
     url: str = ""
     parts: Sequence[Part] = ()
+    begins: int = 0  # where in it the passage stands that was found
     score: float = 0.0
     hidden: bool = False
     gone: bool = False  # the document was deleted
@@ -431,6 +432,7 @@ def _source(
         page_label=page_view.labelled(source.page_label),
         url=readable.url(min(spans) if spans else readable.found),
         parts=parts,
+        begins=readable.found[0],
         score=source.score,
     )
 

@@ -78,8 +78,9 @@ def verdicts(answer: Any) -> list[dict[str, str]]:
 
 
 @register.filter
-def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
-    """The window of a passage with most of its marked words, cut at spaces, with an ellipsis where words are left out."""
+def excerpt(parts: Iterable[Any], begins: int = 0) -> list[dict[str, Any]]:
+    """The window of a passage with most of its marked words, cut at spaces, with an ellipsis where words are left out; the one
+    from the character `begins` on, where no other has more of them."""
     parts = list(parts)
     whole = "".join(str(_value(part, "text")) for part in parts)
     marks: list[tuple[int, int]] = []
@@ -89,7 +90,7 @@ def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
         if _value(part, "mark"):
             marks.append((position, position + length))
         position += length
-    start, end = _window(whole, marks)
+    start, end = _window(whole, marks, begins)
     shown: list[dict[str, Any]] = []
     position = 0
     for part in parts:
@@ -103,14 +104,15 @@ def excerpt(parts: Iterable[Any]) -> list[dict[str, Any]]:
     return before + shown + after
 
 
-def _window(whole: str, marks: list[tuple[int, int]]) -> tuple[int, int]:
+def _window(whole: str, marks: list[tuple[int, int]], begins: int) -> tuple[int, int]:
     """Where the excerpt of `whole` starts and ends; the first of several windows with as many marked characters wins."""
     if len(whole) <= EXCERPT:
         return 0, len(whole)
-    starts = [0] + [min(max(0, start - BEFORE_MARK), len(whole) - EXCERPT) for start, _end in marks]
+    wanted = [begins, *(start - BEFORE_MARK for start, _end in marks)]
+    starts = [min(max(0, start), len(whole) - EXCERPT) for start in wanted]
     gains = [sum(max(0, min(end, at + EXCERPT) - max(start, at)) for start, end in marks) for at in starts]
     start = starts[gains.index(max(gains))]
-    if start > 0:
+    if start > 0 and not whole[start - 1].isspace():
         start = whole.find(" ", start) + 1
     end = min(start + EXCERPT, len(whole))
     if end < len(whole):

@@ -112,6 +112,13 @@ def test_an_excerpt_shows_where_most_words_are_marked() -> None:
     assert (shown[0]["text"], shown[-1]["text"]) == ("… ", " …")
 
 
+def test_an_excerpt_without_marks_begins_where_the_passage_was_found() -> None:
+    before = "Read around it. " * 40
+    shown = footnote.excerpt([Part(f"{before}Found here. {before}", False)], len(before))
+    assert shown[0]["text"] == "… "
+    assert shown[1]["text"].startswith("Found here. ")
+
+
 def test_a_short_passage_is_shown_whole() -> None:
     parts = [Part("Leave is ", False), Part("28 days", True)]
     assert footnote.excerpt(parts) == [{"text": "Leave is ", "mark": False}, {"text": "28 days", "mark": True}]
