@@ -1,13 +1,16 @@
 """Until now each answer followed the one before it in time."""
 
+from typing import Any
+
 from django.db import migrations
 
 BATCH = 1000
 
 
-def fill(apps, schema_editor):
+def fill(apps: Any, schema_editor: Any) -> None:
     answers = apps.get_model("rag", "Answer").objects
-    before, changed = None, []
+    before: Any = None
+    changed: list[Any] = []
     for answer in answers.order_by("conversation_id", "created", "id").only("id", "conversation_id", "after_id").iterator(BATCH):
         if before is not None and before.conversation_id == answer.conversation_id:
             answer.after_id = before.pk

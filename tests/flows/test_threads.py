@@ -173,7 +173,8 @@ def test_a_thread_of_two_hundred_answers_is_read_a_page_at_a_time_with_a_fixed_n
         return len(context)
 
     assert queries(thread) <= queries(short.conversation) + 6
-    shown, seen = thread_view.thread(thread, alice), []
+    shown = thread_view.thread(thread, alice)
+    seen: list[str] = []
     while True:
         seen = questions(shown) + seen
         assert len(shown.answers) <= thread_view.PAGE

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -305,7 +306,7 @@ def test_a_waiting_answer_shows_its_passages_its_place_and_is_stopped_without_a_
             await until(first, events.Token)
             for number, answer in enumerate((second, third), start=1):
                 working.append(asyncio.create_task(producing.produce(answer.pk)))
-                await until(answer, events.Queued, lambda event, place=number: event.position == place)
+                await until(answer, events.Queued, partial(_stands_at, place=number))
                 await until(answer, events.Extract)
             await sync_to_async(look)()
             await answering.stop(second.pk)
@@ -324,6 +325,10 @@ def test_a_waiting_answer_shows_its_passages_its_place_and_is_stopped_without_a_
     text = " ".join(re.sub(r"<[^>]+>", " ", page[0]).split())
     assert "Waiting for the model: 2 questions are before yours." in text
     assert "Full-time staff have 27 days of paid leave a year." in text
+
+
+def _stands_at(event: events.Queued, *, place: int) -> bool:
+    return event.position == place
 
 
 async def until(answer: Answer, kind: type[Any], fits: Callable[[Any], bool] = lambda _event: True) -> None:
