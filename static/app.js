@@ -271,7 +271,7 @@
     return true;
   };
   const pickerLabel = (picker) => {
-    const boxes = all("input[type=checkbox]", picker);
+    const boxes = all("input[type=checkbox], input[type=radio]", picker);
     const chosen = boxes.filter((box) => box.checked);
     const label = picker.querySelector("[data-picker-label]");
     if (!label) return;

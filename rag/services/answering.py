@@ -24,6 +24,7 @@ from rag.domain.conditions import Condition, to_json
 from rag.domain.errors import Permanent
 from rag.models import Answer, Collection, Conversation
 from rag.models.conversation import RUNNING, AnswerState
+from rag.services import language_models
 from rag.services.private_files import has_any as has_files
 from rag.services.producing import produce
 from rag.services.replay import hub
@@ -47,13 +48,15 @@ def open_answer(
     conditions: Sequence[Condition] = (),
     alone: bool = False,
     quotes_only: bool = False,
+    model: str = "",
 ) -> Answer:
     """A pending answer in the conversation, or in a new one. The caller has checked that all of it is the actor's to use.
 
     It follows `after` there, or its newest answer; or it stands in the place of `version_of`, which stays reachable.
     Of the collections it asks the documents that fulfil the conditions; the conversation remembers both. `alone`: what was said
-    before it does not count in the search. `quotes_only`: no model is asked.
-    Raises Permanent for an empty or over-long question, or when there is nothing to ask.
+    before it does not count in the search. `quotes_only`: no model is asked. `model` is the key of the one that was picked
+    for it, "" for the usual one.
+    Raises Permanent for an empty or over-long question, when there is nothing to ask, and for a model that is not on offer.
     """
     question = " ".join(question.split())
     if not question:
@@ -65,6 +68,7 @@ def open_answer(
         )
     if not collections and not has_files(actor, conversation):
         raise Permanent(_("Choose at least one collection to ask."))
+    wanted = language_models.pick(model)
     if conversation is None:
         conversation = Conversation.objects.create(owner=actor, title=question[:200])
     conversation.collections.set(collections)
@@ -78,6 +82,7 @@ def open_answer(
         filters=conversation.filters,
         alone=alone,
         quotes_only=quotes_only,
+        wanted_model=wanted,
     )
     audit.record(
         "question.asked",
@@ -86,6 +91,7 @@ def open_answer(
         collections=sorted(str(collection.pk) for collection in collections),
         fields=[condition.key for condition in conditions],
         quotes_only=quotes_only,
+        model=wanted,
     )
     return answer
 

@@ -6,9 +6,10 @@ silence; only a collection's wish gives way to the installation's where its mode
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
@@ -97,17 +98,22 @@ def outside_of(provider: str) -> str:
     return ", ".join(sorted(hosts & set(config.outside_hosts)))
 
 
-def usual(offers: Sequence[Offer], collections: Sequence[Collection]) -> Offer | None:
-    """The one that answers questions of these collections where none was picked; None where answers are verbatim extracts.
+def usual(offers: Sequence[Offer], asked: Sequence[Collection] = ()) -> Offer | None:
+    """The one that answers where none was picked; None where answers are verbatim extracts.
 
-    Collections that name one decide where they agree.
+    Those of the collections asked that name a model decide where they agree.
     """
-    named = {collection.language_model for collection in collections if collection.language_model}
-    if len(named) == 1:
-        wanted = next(iter(named))
+    keys = {collection.language_model for collection in asked} - {""}
+    if len(keys) == 1:
+        wanted = keys.pop()
         if found := next((offer for offer in offers if offer.key == wanted), None):
             return found
     return next((offer for offer in offers if offer.usual), None)
+
+
+def still_offered(key: str) -> str:
+    """`key` where it names a model on offer, otherwise "": the usual one."""
+    return key if key in {offer.key for offer in offered()} else ""
 
 
 def pick(key: str) -> str:
@@ -133,7 +139,7 @@ async def ready_llm(answer: Answer | None = None) -> LLM | None:
 
     Without an answer, the installation's. Raises RagError when the model is gone, was changed, or now runs elsewhere.
     """
-    offer = await in_db(lambda: wanted(answer) if answer is not None else usual(offered(), ()))
+    offer = await in_db(lambda: wanted(answer) if answer is not None else usual(offered()))
     if offer is None:
         return None
     return await ready(offer, thread=str(answer.conversation_id) if answer is not None else "")
@@ -250,18 +256,16 @@ def profile(model: LLM) -> Profile:
     return profile_of(model.billions, wish=rag_config().prompt)
 
 
-def for_composer(
-    thread: Conversation | None, collections: Sequence[Collection], *, picked: str = ""
-) -> dict[str, object]:
+def for_composer(thread: Conversation | None, asked: Iterable[UUID], *, picked: str = "") -> dict[str, object]:
     """What the composer says about who answers, and the models that can be picked; asks no server, so it costs no time.
 
-    The one picked for the conversation's last question stays picked.
+    `asked` are the ids of the collections that are ticked. The model picked for the conversation's last question stays picked.
     """
     offers = offered()
     if not picked and thread is not None:
-        last = thread.answers.order_by("created").values_list("wanted_model", flat=True).last() or ""
-        picked = last if last in {offer.key for offer in offers} else ""
-    without = usual(offers, collections)
+        picked = thread.answers.order_by("created").values_list("wanted_model", flat=True).last() or ""
+    picked = picked if picked in {offer.key for offer in offers} else ""
+    without = usual(offers, list(Collection.objects.filter(pk__in=asked)))
     shown = next((offer for offer in offers if offer.key == picked), without)
     return {
         "name": shown.name if shown else _("Exact words"),

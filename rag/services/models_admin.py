@@ -243,8 +243,3 @@ def _further(rows: Sequence[LanguageModel]) -> str:
 def _leaving() -> str:
     hosts = language_models.outside_hosts()
     return f"; {', '.join(hosts)} may be sent questions and passages" if hosts else ""
-
-
-def in_words() -> dict[str, object]:
-    """What the composer says about who answers."""
-    return language_models.for_composer(None, ())

@@ -16,7 +16,7 @@ from rag.domain.errors import Permanent
 from rag.forms import ReasonForm
 from rag.models import Answer
 from rag.models.conversation import FeedbackKind
-from rag.services import answer_view, answer_why, answering, branches, conversations
+from rag.services import answer_view, answer_why, answering, branches, conversations, language_models
 from rag.services.answering import open_answer, start
 from rag.views.answer_stream import pieces
 from rag.views.ask import another_version
@@ -92,6 +92,7 @@ def _open_version(request: SignedIn, answer_id: UUID, question: str | None) -> t
             conditions=from_json(found.filters),
             alone=found.alone or "alone" in request.POST,
             quotes_only=found.quotes_only,
+            model=request.POST.get("model", language_models.still_offered(found.wanted_model)),
         )
     except Permanent as error:
         return None, _refused(request, found, error.message)

@@ -15,7 +15,7 @@ from rag.domain.conditions import from_json
 from rag.domain.errors import Permanent
 from rag.forms import QuestionForm
 from rag.models import Answer, Conversation
-from rag.services import answering, branches, conversation_list, models_admin, private_files, samples, thread_view
+from rag.services import answering, branches, conversation_list, language_models, private_files, samples, thread_view
 from rag.views import asked as asked_for
 
 
@@ -59,6 +59,7 @@ def _open(request: SignedIn, thread: Conversation | None) -> tuple[Answer | None
             collections=asked_for.collections(request, thread),
             conditions=asked_for.conditions(request),
             quotes_only="quotes_only" in request.POST,
+            model=request.POST.get("model", ""),
         )
     except Permanent as error:
         form.add_error("question", error.message)
@@ -139,7 +140,9 @@ def _page(
         "collections": collections,
         "facets": asked_for.facets(request, collections, remembered),
         "form": form or QuestionForm(),
-        "model": models_admin.in_words(),
+        "model": language_models.for_composer(
+            thread, [row["id"] for row in collections if row["selected"]], picked=request.POST.get("model", "")
+        ),
         "quotes_only": _quotes_only(request, thread),
         **private_files.panel(request.user, thread),
         "welcome": samples.welcome(collections) if shown["selected"] is None else None,

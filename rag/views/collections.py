@@ -22,7 +22,7 @@ from rag.domain.errors import Permanent
 from rag.forms import CollectionForm, GrantForm
 from rag.models import Collection, Document
 from rag.models.index import RunState
-from rag.services import bulk, document_view, fields, imports, library, progress, uploads, validity
+from rag.services import bulk, document_view, fields, imports, language_models, library, progress, uploads, validity
 from rag.services.document_view import Listing
 
 
@@ -109,6 +109,7 @@ def page(request: SignedIn, found: Collection, *, status: int = 200, **extra: ob
             for grant in found.grants.select_related("team")
         ]
         context["grant_form"] = GrantForm(request.user)
+        context["models"] = language_models.offered()
         context["grant_url"] = reverse("collection_share", args=[found.pk])
     return render(request, "rag/collection.html", context | extra, status=status)
 
