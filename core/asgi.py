@@ -5,13 +5,14 @@ from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "core.settings")  # noqa: TID251  (before settings exist)
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from core.body_limit import Application, limit_bodies
 from core.checks import refuse_unsafe_settings
+from core.handler import PageHandler
 from core.lifespan import with_lifespan
 
 refuse_unsafe_settings()
-application = with_lifespan(limit_bodies(cast("Application", django_application)))
+application = with_lifespan(limit_bodies(cast("Application", PageHandler())))

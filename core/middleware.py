@@ -1,4 +1,4 @@
-"""What every request and every response gets. All of it runs in the event loop: no thread is spent on it."""
+"""What every request and every response gets."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
+from servestatic.middleware import ServeStaticMiddleware
 
 from core.context import RequestContext, enter_request
 
@@ -65,3 +66,11 @@ def request_context(get_response: Respond | RespondAsync) -> Respond | RespondAs
 def response_headers(get_response: Respond | RespondAsync) -> Respond | RespondAsync:
     """Sets the headers that Django's own middleware leaves out."""
     return _around(get_response, lambda request: None, _no_store)
+
+
+@sync_and_async_middleware
+def static_files(get_response: Respond | RespondAsync) -> Respond | RespondAsync:
+    """Static files, in the one of the two chains that serves them: see core/handler.py."""
+    if iscoroutinefunction(get_response):
+        return cast("RespondAsync", ServeStaticMiddleware(get_response))
+    return get_response

@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "core.middleware.response_headers",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "core.middleware.static_files",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -119,6 +119,7 @@ def _database() -> dict[str, object]:
         "PASSWORD": env_secret("DATABASE_PASSWORD", parts.password or ""),
         "HOST": query.get("host", parts.hostname or ""),
         "PORT": parts.port or "",
+        "CONN_HEALTH_CHECKS": True,  # core/threads.py keeps connections open: a restarted server must not fail a page
     }
 
 

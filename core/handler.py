@@ -1,0 +1,40 @@
+"""Serves a page in one thread: middleware, view and template, on a database connection that is open already.
+
+Why: Django's own ASGI handler has each piece of middleware that knows no event loop run in a thread by itself, eighteen turns of
+the loop for a page, and opens a thread and a connection for each request. A view that is a coroutine still runs in the event loop.
+Static files alone go the other way: they need no thread.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.base import BaseHandler
+from django.http import HttpRequest, HttpResponseBase
+
+from core.threads import Threads
+
+# More than there are processors: some wait for a disk, or for another one's writing, and must not keep the others waiting.
+MOST = 32
+
+
+class PageHandler(ASGIHandler):
+    """Django's handler with two chains of middleware: one for pages, in a thread, and one for static files, in the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads = Threads(MOST, name="page")
+        self._pages = BaseHandler()
+        self._pages.load_middleware(is_async=False)
+        self._static: str = settings.STATIC_URL
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """The response to any request; what a view raises has become a page by then."""
+        if request.path_info.startswith(self._static):
+            response: HttpResponseBase = await super().get_response_async(request)
+            return response
+        # Any executor will do, whatever the annotation says: it is handed to the loop's run_in_executor.
+        threads = cast("ThreadPoolExecutor", self.threads)
+        return await sync_to_async(self._pages.get_response, thread_sensitive=False, executor=threads)(request)
