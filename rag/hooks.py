@@ -78,9 +78,10 @@ def _ready() -> Finding:
 
 
 async def _start() -> None:
-    from rag.services import warmup
+    from rag.services import model_jobs, warmup
 
     await warmup.start()
+    model_jobs.begin_to_look_after()
 
 
 async def _stop() -> None:

@@ -105,5 +105,10 @@ urlpatterns = [
     path("components/", components.components, name="components"),
     path("models/", models.models, name="models"),
     path("models/choose/", models.choose, name="model_choose"),
+    path("models/begin/", models.begin, name="model_begin"),
+    path("models/jobs/", models.jobs, name="model_jobs"),
+    path("models/jobs/<uuid:job_id>/", models.job, name="model_job"),
+    path("models/model/", models.details, name="model"),
+    path("models/delete/", models.delete, name="model_delete"),
     path("models/embedding/", models.embedding, name="embedding_model"),
 ]

@@ -31,6 +31,7 @@ _XSS = (
     "[link](javascript:alert(1)) ![pixel](http://elsewhere.example/p.gif) </article><!-- [1]."
 )
 
+PULL_STEPS, PULL_STEP = 10, 100_000_000
 GO_ON = threading.Event()  # what the mood `held` waits for
 Step = str | float | dict[str, Any] | bytes  # text to say, seconds to wait, fields of a line, raw bytes
 
@@ -185,6 +186,13 @@ class ScriptedOllama:
         self.digests = {name: _digest(name) for name in self.names()}
         self.remote: set[str] = set()
         self.running: set[str] = set()  # models that are in memory
+        self.reads: int | None = None  # tokens of a prompt that it reads, as a server that cuts in silence would
+        self.blobs: dict[str, bytes] = {}
+        self.registry: dict[str, str] | None = None  # name and digest of what can be fetched; None: not reachable
+        self.fetched: dict[str, int] = {}  # steps of PULL_STEP bytes, kept when a fetch breaks off
+        self.hold_at = 0  # after so many steps a fetch waits for `go_on` to be set again
+        self.go_on = threading.Event()
+        self.go_on.set()
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -251,14 +259,35 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     _get: ClassVar[dict[str, str]] = {"/api/version": "_version", "/api/tags": "_tags", "/api/ps": "_running"}
-    _post: ClassVar[dict[str, str]] = {"/api/chat": "_chat", "/api/show": "_show"}
+    _post: ClassVar[dict[str, str]] = {
+        "/api/chat": "_chat",
+        "/api/show": "_show",
+        "/api/pull": "_pull",
+        "/api/create": "_create",
+    }
 
     def do_GET(self) -> None:
         self.server.script.paths.append(self.path)
         getattr(self, self._get.get(self.path, "_unknown"))()
 
+    def do_HEAD(self) -> None:
+        self.server.script.paths.append(self.path)
+        there = self.path.removeprefix("/api/blobs/") in self.server.script.blobs
+        self.send_response(200 if there else 404)
+        self.end_headers()
+
+    def do_DELETE(self) -> None:
+        script = self.server.script
+        script.paths.append(self.path)
+        model = str(json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))["model"])
+        if script.digests.pop(model, None) is None:
+            return self._json(404, {"error": f"model '{model}' not found"})
+        return self._json(200, {})
+
     def do_POST(self) -> None:
         self.server.script.paths.append(self.path)
+        if self.path.startswith("/api/blobs/"):
+            return self._blob(self.path.removeprefix("/api/blobs/"))
         self._body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         getattr(self, self._post.get(self.path, "_unknown"))()
 
@@ -306,6 +335,68 @@ class _Handler(BaseHTTPRequestHandler):
         info = {"general.architecture": "llama", "llama.context_length": 131072}
         shown = {"license": "", "modelfile": f"FROM {model}", "parameters": "", "template": "{{ .Prompt }}"}
         return self._json(200, {**shown, "details": _DETAILS, "model_info": info, "capabilities": ["completion"]})
+
+    def _blob(self, digest: str) -> None:
+        """Takes in a file, as Ollama does: 201 without a body, or 400 when its digest is another."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
+            return self._json(400, {"error": f'digest mismatch, expected "{digest}"'})
+        self.server.script.blobs[digest] = body
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def _create(self) -> None:
+        script, name = self.server.script, str(self._body["model"])
+        ((_file, digest),) = self._body["files"].items()
+        if digest not in script.blobs:
+            return self._json(400, {"error": f"blob {digest} not found"})
+        self._begin()
+        self._line({"status": "parsing GGUF"})
+        if not script.blobs[digest].startswith(b"GGUF\x03"):
+            self._line({"error": "invalid file magic"})
+        else:
+            script.digests[name] = _digest(digest)
+            self._line({"status": f"using existing layer {digest}"})
+            self._line({"status": "writing manifest"})
+            self._line({"status": "success"})
+        return self._chunk(b"")
+
+    def _pull(self) -> None:
+        """Fetches in `PULL_STEPS` steps what the registry has, waiting for `script.go_on` before each; resumes where it stopped."""
+        script, name = self.server.script, str(self._body["model"])
+        self._begin()
+        try:
+            self._line({"status": "pulling manifest"})
+            if script.registry is None:
+                said = 'Get "https://registry.ollama.ai/v2/": dial tcp: lookup registry.ollama.ai: no such host'
+                self._line({"error": f"pull model manifest: {said}"})
+            elif name not in script.registry:
+                self._line({"error": "pull model manifest: file does not exist"})
+            else:
+                self._fetch(name, script.registry[name])
+            self._chunk(b"")
+        except OSError:
+            script.aborted += 1
+            self.close_connection = True
+
+    def _fetch(self, name: str, digest: str) -> None:
+        script, layer = self.server.script, f"sha256:{_digest(name + ' layer')}"
+        while script.fetched.get(name, 0) < PULL_STEPS:
+            while not script.go_on.is_set():
+                if self._pause(0.02):
+                    return
+            script.fetched[name] = script.fetched.get(name, 0) + 1
+            done = script.fetched[name] * PULL_STEP
+            said = {"status": f"pulling {layer[7:19]}", "digest": layer, "total": PULL_STEPS * PULL_STEP}
+            self._line({**said, "completed": done})
+            if script.fetched[name] == script.hold_at:
+                script.go_on.clear()
+        for status in ("verifying sha256 digest", "writing manifest", "success"):
+            if status == "success":
+                script.digests[name] = digest
+            self._line({"status": status})
 
     def _chat(self) -> None:
         script = self.server.script
@@ -355,6 +446,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._begin()
         prompt = sum(len(message["content"].split()) for message in self._body["messages"])
         last = {"model": model, "created_at": _now(), "message": {"role": "assistant", "content": ""}, "done": True}
+        prompt = prompt if self.server.script.reads is None else self.server.script.reads
         counts = {"prompt_eval_count": prompt, "prompt_eval_duration": 5_000_000, "eval_count": pieces_said}
         self._line({**last, **done, "total_duration": 9_000_000, "load_duration": 1_000_000, **counts})
         self._chunk(b"")

@@ -91,5 +91,10 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "components": (("GET", "S S S O O O O O"),),
     "models": (("GET", "S S S N N N N O"),),
     "model_choose": (("POST", "S S S N N N N R"),),
+    "model_begin": (("POST", "S S S N N N N R"),),
+    "model_jobs": (("GET", "S S S N N N N O"),),
+    "model_job": (("POST", "S S S N N N N R"),),
+    "model": (("GET", "S S S N N N N R"),),
+    "model_delete": (("GET", "S S S N N N N O"), ("POST", "S S S N N N N O")),
     "embedding_model": (("POST", "S S S N N N N R"),),
 }

@@ -74,6 +74,7 @@ class World:
             "collection_unshare": collection | {"team_id": self.team.pk},
             "private_files": thread,
             "private_file_delete": thread | {"document_id": self.private.pk},
+            "model_job": {"job_id": uuid.UUID(int=5)},
             "upload": collection,
             "upload_piece": {"upload_id": self.upload.pk},
             "imports": collection,

@@ -93,4 +93,4 @@ def test_where_the_environment_decides_nothing_is_offered(
     slots.forget_models()
     shown = page(as_user(dana))
     assert "FOOTNOTE_EMBEDDER names the embedding model" in shown
-    assert 'name="act"' not in shown
+    assert not any(f'value="{act}"' in shown for act in ("embed", "pause", "switch"))

@@ -5,7 +5,7 @@ Its answers to questions are in ollama.py. Everything here may only be called fo
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -54,10 +54,13 @@ class Step:
     total: int = 0
 
 
-async def details(url: str, name: str) -> Details:
+async def details(url: str, name: str, *, allowed: Collection[str] = ()) -> Details:
     """The details of the model `name`. Raises Permanent when it is not installed, Retryable when Ollama does not answer."""
     with failures():
-        async with client(url) as http, posted(http, "/api/show", {"model": name}, seconds=ASK_SECONDS) as response:
+        async with (
+            client(url, allowed=allowed) as http,
+            posted(http, "/api/show", {"model": name}, seconds=ASK_SECONDS) as response,
+        ):
             if response.status_code == httpx.codes.NOT_FOUND:
                 raise _missing(name)
             if response.status_code != httpx.codes.OK:
@@ -76,13 +79,14 @@ async def details(url: str, name: str) -> Details:
     )
 
 
-async def pull(url: str, name: str) -> AsyncGenerator[Step, None]:
+async def pull(url: str, name: str, *, allowed: Collection[str] = ()) -> AsyncGenerator[Step, None]:
     """Has Ollama fetch the model from its registry, or go on where a broken fetch stopped; closing the iterator stops it.
 
     Bytes count the layers that have been spoken of so far. Raises Permanent when there is no such model, Retryable otherwise.
     """
     layers: dict[str, tuple[int, int]] = {}
-    async with aclosing(_streamed(url, "/api/pull", {"model": name, "stream": True}, _pull_error)) as said:
+    body = {"model": name, "stream": True}
+    async with aclosing(_streamed(url, "/api/pull", body, _pull_error, allowed)) as said:
         async for data in said:
             if digest := as_text(data.get("digest")):
                 total = as_count(data.get("total")) or 0
@@ -91,19 +95,21 @@ async def pull(url: str, name: str) -> AsyncGenerator[Step, None]:
             yield Step(as_text(data.get("status")), done, total)
 
 
-async def has_blob(url: str, sha256: str) -> bool:
+async def has_blob(url: str, sha256: str, *, allowed: Collection[str] = ()) -> bool:
     """Whether Ollama has a file with this digest already."""
     with failures():
-        async with client(url) as http:
+        async with client(url, allowed=allowed) as http:
             response = await http.head(f"/api/blobs/sha256:{sha256}", timeout=ASK_SECONDS)
     return response.status_code == httpx.codes.OK
 
 
-async def send_blob(url: str, sha256: str, file: BinaryIO, size: int, sent: Callable[[int], None]) -> None:
+async def send_blob(
+    url: str, sha256: str, file: BinaryIO, size: int, sent: Callable[[int], None], *, allowed: Collection[str] = ()
+) -> None:
     """Sends `size` bytes of the open file to Ollama, which checks their digest; `sent` hears how many have gone. Raises RagError."""
     timeout = httpx.Timeout(SILENT_SECONDS, connect=2.0)
     with failures():
-        async with client(url) as http:
+        async with client(url, allowed=allowed) as http:
             response = await http.post(
                 f"/api/blobs/sha256:{sha256}",
                 content=_pieces(file, sent),
@@ -122,18 +128,20 @@ async def _pieces(file: BinaryIO, sent: Callable[[int], None]) -> AsyncIterator[
         sent(done)
 
 
-async def create(url: str, name: str, file_name: str, sha256: str) -> AsyncGenerator[Step, None]:
+async def create(
+    url: str, name: str, file_name: str, sha256: str, *, allowed: Collection[str] = ()
+) -> AsyncGenerator[Step, None]:
     """Makes a model of the file that was sent, under this name. Raises Permanent when Ollama cannot read it as a model."""
     body = {"model": name, "files": {file_name: f"sha256:{sha256}"}, "stream": True}
-    async with aclosing(_streamed(url, "/api/create", body, _create_error)) as said:
+    async with aclosing(_streamed(url, "/api/create", body, _create_error, allowed)) as said:
         async for data in said:
             yield Step(as_text(data.get("status")))
 
 
-async def delete(url: str, name: str) -> None:
+async def delete(url: str, name: str, *, allowed: Collection[str] = ()) -> None:
     """Deletes the model. Raises Permanent when there is none of this name."""
     with failures():
-        async with client(url) as http:
+        async with client(url, allowed=allowed) as http:
             response = await http.request("DELETE", "/api/delete", json={"model": name}, timeout=ASK_SECONDS)
             if response.status_code == httpx.codes.NOT_FOUND:
                 raise _missing(name)
@@ -142,11 +150,11 @@ async def delete(url: str, name: str) -> None:
 
 
 async def _streamed(
-    url: str, path: str, body: dict[str, Any], error: Callable[[str], RagError]
+    url: str, path: str, body: dict[str, Any], error: Callable[[str], RagError], allowed: Collection[str]
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The lines of something long, up to "success". Raises what `error` makes of Ollama's words, Retryable when it breaks off."""
     with failures():
-        async with client(url) as http, posted(http, path, body, seconds=SILENT_SECONDS) as response:
+        async with client(url, allowed=allowed) as http, posted(http, path, body, seconds=SILENT_SECONDS) as response:
             if response.status_code != httpx.codes.OK:
                 raise error(await read_error(response))
             wire = lines(response, first_seconds=SILENT_SECONDS, idle_seconds=SILENT_SECONDS)
