@@ -36,15 +36,15 @@ def weights() -> Path | None:
 
 
 @contextmanager
-def running(model: Path, folder: Path) -> Iterator[Running]:
-    """Serves `model` until the block ends; `folder` takes the key file."""
+def running(model: Path, folder: Path, *, context: int = CONTEXT) -> Iterator[Running]:
+    """Serves `model` with so many tokens of context until the block ends; `folder` takes the key file."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     key = folder / "key"
     key.write_text(KEY + "\n")
     command = [sys.executable, "-m", "rag.backends.llms.llamacpp_server", "--model", str(model), "--port", str(port)]
-    command += ["--key-file", str(key), "--context", str(CONTEXT), "--threads", "2"]
+    command += ["--key-file", str(key), "--context", str(context), "--threads", "2"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asgiref.sync import async_to_sync
 from django.db import transaction
@@ -109,24 +109,29 @@ async def _replicate() -> Endpoint:
 
 def _found(provider: str, name: str) -> ModelInfo:
     """The model as its server has it now; raises RagError when none can be reached, none has it, or it runs elsewhere."""
-    from rag.backends.llms import ollama
-
-    if provider == Provider.OLLAMA:
-        config = rag_config()
-        answers = [async_to_sync(ollama.list_models)(config.ollama_url, allowed=config.outside_hosts)]
-    else:
-        there = [found for found in endpoints() if found.provider == provider]
-        for found in there:
-            if not found.reachable:
-                raise Permanent(found.sentence)
-        answers = [list(found.models) for found in there]
-    for info in (info for models in answers for info in models if info.name == name):
-        if info.remote:
-            raise Permanent(_("This model runs on somebody else's machine. Documents and questions stay here."))
-        return info
+    there = [found for found in endpoints() if found.provider == provider]
+    answering = [found for found in there if found.reachable]
+    if there and not answering:
+        raise Permanent(there[0].sentence)
+    for found in answering:
+        for info in found.models:
+            if info.name == name:
+                if info.remote:
+                    raise Permanent(_("This model runs on somebody else's machine. Documents and questions stay here."))
+                return _with_context(found, info)
     if provider == Provider.OLLAMA:
         raise Permanent(_("Ollama no longer has this model. Choose another one."))
     raise Permanent(_("The server does not have this model any more. Choose another one."))
+
+
+def _with_context(found: Endpoint, info: ModelInfo) -> ModelInfo:
+    """The model with the context that it was trained for, which Ollama lists nowhere and tells of each model alone."""
+    if found.provider != Provider.OLLAMA:
+        return info
+    from rag.backends.llms.ollama_files import details
+
+    shown = async_to_sync(details)(found.url, info.name, allowed=rag_config().outside_hosts)
+    return replace(info, context=shown.context)
 
 
 def choose(actor: User, name: str, *, provider: str = Provider.OLLAMA) -> LanguageModel:
