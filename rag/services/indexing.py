@@ -15,7 +15,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,7 +24,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from rag.backends.embedders.base import Identity
 from rag.backends.errors import Damaged
@@ -322,7 +322,7 @@ class Reader:
     _barred: frozenset[int] = frozenset()
     _tail: VectorIndex | None = None
     _keywords: KeywordIndex | None = None
-    _keywords_generation: int | None = None
+    _keywords_seen: tuple[int, int] | None = None  # which words are open, and their version
     _keywords_barred: frozenset[int] = frozenset()
 
     def dense(self, vector: Vectors, *, limit: int, allowed: Allowed) -> list[Hit]:
@@ -345,7 +345,7 @@ class Reader:
             index, barred = self._keywords, self._keywords_barred
         if index is None:
             return []
-        return index.search(question, limit=limit, allowed=without(allowed, barred), pool=pool)
+        return index.search(question, limit=limit, allowed=without(allowed, barred) if barred else allowed, pool=pool)
 
     def keyword_scores(self, question: str, *, ids: frozenset[int], pool: Statistics) -> list[Hit]:
         """Those of `ids` that hold a word of the question, by BM25 as one collection with the statistics `pool` would give it."""
@@ -372,16 +372,23 @@ class Reader:
         return index.quoting(question, allowed=without(allowed, barred)) if index is not None else frozenset()
 
     def refresh(self) -> None:
-        """Sees everything that was committed before this call. Costs one SELECT when nothing changed."""
+        """Sees everything that was committed before this call."""
+        self.follow(_standings([self.collection_id])[self.collection_id])
+
+    def follow(self, standing: "_Standing") -> None:
+        """Sees everything that was committed before the standing was read. Costs nothing where nothing changed."""
         with self._lock:
-            self._follow_keywords()
-            target = Collection.objects.filter(pk=self.collection_id).values_list("version", flat=True).first()
-            if target is None:
-                self._base = self._tail = self._keywords = None
+            if standing.version is None:
+                self._base = self._tail = self._keywords = self._keywords_seen = None
+                self._version = -1
                 return
-            if target != self._version or self._lacks_generation():
-                self._follow_vectors(target)
-                self._version = target
+            # Another thread may have read later than this one, and come here first.
+            if standing.version < self._version:
+                return
+            self._follow_keywords(standing)
+            if standing.version != self._version or self._lacks_generation():
+                self._follow_vectors(standing.version)
+                self._version = standing.version
 
     def _follow_vectors(self, target: int) -> None:
         digest = vector_digest(self.model.digest)
@@ -417,25 +424,49 @@ class Reader:
             _ask_for_sync(self.collection_id)
             return None  # the database's own vectors serve until the index is written anew
 
-    def _follow_keywords(self) -> None:
-        generation = _current(self.collection_id, IndexKind.KEYWORDS, "")
-        if generation is None:
-            self._keywords = self._keywords_generation = None
+    def _follow_keywords(self, standing: "_Standing") -> None:
+        written, seen = standing.words, self._keywords_seen
+        if written is None:
+            self._keywords = self._keywords_seen = None
             return
-        if generation.pk != self._keywords_generation:
-            folder = rag_config().index_folder / str(self.collection_id) / generation.folder
+        if seen is not None and (written.pk, written.version) < seen:
+            return
+        if seen is None or written.pk != seen[0]:
+            folder = rag_config().index_folder / str(self.collection_id) / written.folder
             try:
                 self._keywords = keyword_index().open(folder)
             except Damaged:
-                _quarantine(generation)
+                _quarantine(written)
                 _ask_for_sync(self.collection_id)
-                self._keywords = self._keywords_generation = None
+                self._keywords = self._keywords_seen = None
                 return
-            self._keywords_generation = generation.pk
-        if self._keywords is not None:
+        elif self._keywords is not None and written.version != seen[1]:
             self._keywords.refresh()
-        gone = Removal.objects.filter(collection_id=self.collection_id, version__gt=generation.version)
-        self._keywords_barred = frozenset(gone.values_list("chunk_id", flat=True))
+        self._keywords_seen = (written.pk, written.version)
+        # What was removed after the words were written is taken out here.
+        span = {"since": written.version, "until": standing.version or 0}
+        behind = written.version != standing.version
+        self._keywords_barred = frozenset(removals(self.collection_id, **span)) if behind else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the database says of a collection's indexes: its version, None once it is gone, and the words that were written last."""
+
+    version: int | None
+    words: IndexGeneration | None = None
+
+
+def _standings(collections: Iterable[UUID]) -> Mapping[UUID, _Standing]:
+    """How the indexes of each collection stand, in one query for all of them; in two where one has no words yet."""
+    wanted = list(collections)
+    rows = IndexGeneration.objects.filter(collection__in=wanted, kind=IndexKind.KEYWORDS, digest="", current=True)
+    written = rows.order_by().annotate(target=F("collection__version"))
+    found = {row.collection_id: _Standing(row.target, row) for row in written}
+    if missing := [each for each in wanted if each not in found]:
+        versions = dict(Collection.objects.filter(pk__in=missing).order_by().values_list("pk", "version"))
+        found |= {each: _Standing(versions.get(each)) for each in missing}
+    return found
 
 
 def _ask_for_sync(collection_id: UUID) -> None:
@@ -474,8 +505,15 @@ def reader(collection_id: UUID, model: Identity | None = None) -> Reader:
 
     Whoever asks with a vector names the model that it came from; by default it is the one in use.
     """
-    found = _readers.get(collection_id, model or embedding_identity())
-    found.refresh()
+    return readers([collection_id], model or embedding_identity())[collection_id]
+
+
+def readers(collections: Iterable[UUID], model: Identity) -> Mapping[UUID, Reader]:
+    """The indexes of each collection, as `reader` gives them. As many queries for a hundred as for one where nothing changed."""
+    wanted = list(collections)
+    found = {each: _readers.get(each, model) for each in wanted}
+    for each, standing in _standings(wanted).items():
+        found[each].follow(standing)
     return found
 
 

@@ -25,8 +25,9 @@ def weights_of(collections: Iterable[UUID], *, basis: str) -> Mapping[UUID, Weig
     features, do not serve."""
     rows = Ranker.objects.filter(
         collection_id__in=list(collections), kind=RankerKind.WEIGHTS, state=RankerState.ON, basis=basis
-    ).values_list("collection_id", "values")
-    return {collection: found for collection, values in rows if (found := as_weights(values)) is not None}
+    )
+    stored = rows.order_by().values_list("collection_id", "values")
+    return {collection: found for collection, values in stored if (found := as_weights(values)) is not None}
 
 
 def reranked(collections: Iterable[UUID]) -> frozenset[UUID]:
@@ -37,7 +38,7 @@ def reranked(collections: Iterable[UUID]) -> frozenset[UUID]:
     rows = Ranker.objects.filter(
         collection_id__in=list(collections), kind=RankerKind.RERANKER, state=RankerState.ON, basis=model.digest
     )
-    return frozenset(rows.values_list("collection_id", flat=True))
+    return frozenset(rows.order_by().values_list("collection_id", flat=True))
 
 
 def as_weights(values: Mapping[str, float]) -> Weights | None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 import numpy as np
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Length
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from rag.domain.types import Allowed, Everything, Hit, Only, Scope, Source, Vect
 from rag.models import Chunk
 from rag.models import Page as StoredPage
 from rag.services.asking import Asking, asking, by_words, word_scores
-from rag.services.indexing import Reader, reader, vector_digest
+from rag.services.indexing import Reader, readers, vector_digest
 from rag.services.naming import names_of
 from rag.services.rankers import reranked, weights_of
 from rag.services.reranking import rerank
@@ -188,11 +189,11 @@ class _Pool:
 
 def _asked(asked: Asking, within: Mapping[UUID, Allowed], timings: dict[str, float]) -> tuple[list[_Pool], Together]:
     """What each collection gives, of what holds the question's quotations where anything does."""
-    readers = {collection: reader(collection, asked.model.identity) for collection in within}
-    together = Together(readers.values())
+    indexes = readers(within, asked.model.identity)
+    together = Together(indexes.values())
     pools = []
-    for collection, allowed in holding_quotations(asked.text, readers, within).items():
-        index = readers[collection]
+    for collection, allowed in holding_quotations(asked.text, indexes, within).items():
+        index = indexes[collection]
         with _timed(timings, "meaning"):
             dense = index.dense(asked.vector, limit=DEPTH, allowed=allowed)
         with _timed(timings, "words"):
@@ -328,50 +329,75 @@ def _hydrate(ranked: list[_Ranked], scope: Scope, limit: int) -> list[Source]:
     spread = Spread()
     for start in range(0, len(ranked), CONSIDERED):
         batch = ranked[start : start + CONSIDERED]
-        rows = Chunk.objects.visible_to(scope).filter(id__in=[item.chunk_id for item in batch])
-        visible = {row.pk: row for row in rows.select_related("document", "extraction__revision")}
+        visible = _read([item.chunk_id for item in batch], scope)
         for item in batch:
-            chunk = visible.get(item.chunk_id)
-            if chunk is None or not spread.adds(chunk.text):
+            source = visible.get(item.chunk_id)
+            if source is None or not spread.adds(source.text):
                 continue
-            sources.append(_source(len(sources) + 1, chunk, item))
+            ranks = item.found.places.get(item.chunk_id, {})
+            sources.append(replace(source, number=len(sources) + 1, score=item.score, cosine=item.cosine, ranks=ranks))
             if len(sources) == limit:
-                return _labelled(sources)
-    return _labelled(sources)
+                return sources
+    return sources
 
 
-def _source(number: int, chunk: Chunk, item: _Ranked) -> Source:
-    return Source(
-        number=number,
-        chunk_id=chunk.pk,
-        document_id=chunk.document_id,
-        collection_id=chunk.collection_id,
-        extraction_id=chunk.extraction_id,
-        revision=chunk.extraction.revision.number,
-        title=chunk.document.title,
-        heading=tuple(chunk.heading),
-        page_from=chunk.page_from,
-        page_to=chunk.page_to,
-        page_label="",
-        start=chunk.start,
-        end=chunk.end,
-        text=chunk.text,
-        score=item.score,
-        cosine=item.cosine,
-        ranks=item.found.places.get(item.chunk_id, {}),
+def _read(ids: Sequence[int], scope: Scope) -> Mapping[int, Source]:
+    """Those of the passages that this asker may read now, without their places in an order, by id; in one query."""
+    # With the number of its first page as people see it. A passage's other columns and tables are not for here: they would
+    # take longer to unpack than all of this to find.
+    page = StoredPage.objects.filter(extraction_id=OuterRef("extraction_id"), place=OuterRef("page_from")).order_by()
+    rows = Chunk.objects.visible_to(scope).filter(id__in=ids).order_by()
+    found = rows.values_list(
+        "id",
+        "document_id",
+        "collection_id",
+        "extraction_id",
+        "extraction__revision__number",
+        "document__title",
+        "heading",
+        "page_from",
+        "page_to",
+        Subquery(page.values("label")[:1]),
+        Subquery(page.values("number")[:1]),
+        "start",
+        "end",
+        "text",
     )
-
-
-def _labelled(sources: list[Source]) -> list[Source]:
-    """The sources with the page numbers that people see, in one query."""
-    rows = StoredPage.objects.filter(
-        extraction_id__in={source.extraction_id for source in sources},
-        place__in={source.page_from for source in sources},
-    ).values_list("extraction_id", "place", "number", "label")
-    labels: Mapping[tuple[int, int], str] = {
-        (extraction, place): label or (str(number) if number else "") for extraction, place, number, label in rows
+    return {
+        chunk_id: Source(
+            number=0,
+            chunk_id=chunk_id,
+            document_id=document,
+            collection_id=collection,
+            extraction_id=extraction,
+            revision=revision,
+            title=title,
+            heading=tuple(heading),
+            page_from=page_from,
+            page_to=page_to,
+            page_label=label or (str(number) if number else ""),
+            start=start,
+            end=end,
+            text=text,
+            score=0.0,
+        )
+        for (
+            chunk_id,
+            document,
+            collection,
+            extraction,
+            revision,
+            title,
+            heading,
+            page_from,
+            page_to,
+            label,
+            number,
+            start,
+            end,
+            text,
+        ) in found
     }
-    return [replace(source, page_label=labels.get((source.extraction_id, source.page_from), "")) for source in sources]
 
 
 @contextmanager

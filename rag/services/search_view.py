@@ -81,8 +81,9 @@ def _documents(sources: Sequence[Source], question: str) -> list[DocumentView]:
     by_document: dict[UUID, list[Source]] = {}
     for source in sources:
         by_document.setdefault(source.document_id, []).append(source)
-    rows = Document.objects.filter(pk__in=by_document).select_related("collection", "superseded_by")
-    documents = {document.pk: document for document in rows}
+    rows = Document.objects.filter(pk__in=by_document).select_related("collection").order_by()
+    shown = rows.only("title", "collection__name", "valid_from", "review_by", "superseded_by")
+    documents = {document.pk: document for document in shown}
     standings = validity.standings(documents.values())
     return [
         _document(documents[pk], [_passage(source, question) for source in passages], validity.tags(standings[pk]))

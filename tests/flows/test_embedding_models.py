@@ -449,18 +449,18 @@ def test_no_question_meets_the_vectors_of_another_model_whenever_the_switch_come
     if named:  # then what it asks of the document is embedded too, after the first search
         monkeypatch.setattr(retrieve, "meant", lambda _question, called: Meant("notice", dict.fromkeys(called, 1.0)))
     scope = scope_for(alice, asked=[policies.pk])
-    reader, moments = indexing.reader, 0
+    readers, moments = indexing.readers, 0
 
-    def switching(collection_id: Any, *args: Any) -> indexing.Reader:
+    def switching(*args: Any) -> Any:
         nonlocal moments  # between the embedding of a question and its search
         moments += 1
         if embedding_models.named("tiny").in_use:
             embedding_models.back(None)
         else:
             embedding_models.switch(None, "tiny")
-        return reader(collection_id, *args)
+        return readers(*args)
 
-    monkeypatch.setattr(retrieve, "reader", switching)
+    monkeypatch.setattr(retrieve, "readers", switching)
     for _ in range(4):
         assert retrieve.search("rule 2 notice period", scope).sources
     assert moments >= 4

@@ -8,9 +8,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from core.models import User
+from core.models import Role, Team, User
 from rag.access import scope_for_all
-from rag.models import Collection, Document
+from rag.models import Collection, Document, Grant
 from rag.models.library import FieldKind
 from rag.services import fields, library, retrieve, search_view
 
@@ -144,3 +144,34 @@ def test_a_search_that_is_too_long_is_refused_on_the_page(bob: User, as_user: As
     answer = as_user(bob).post(reverse("search"), {"question": "a" * 1001})
     assert answer.status_code == 422
     assert "1001 characters" in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_search_asks_the_database_as_often_however_much_there_is_to_search(
+    alice: User,
+    bob: User,
+    clinic: Team,
+    as_user: AsUser,
+    shelf: list[Document],
+    add_text: AddText,
+    django_assert_max_num_queries: Callable[..., Any],
+) -> None:
+    client = as_user(bob)
+
+    def asked(most: int) -> int:
+        ask(client, question="weeks of leave")  # what came since is taken in once
+        with django_assert_max_num_queries(most) as queries:
+            assert ask(client, question="weeks of leave").json()["passages"]
+        return len(queries)
+
+    few = asked(11)
+    for number in range(4):
+        collection = Collection.objects.create(name=f"Shelf {number}")
+        Grant.objects.create(collection=collection, team=clinic, role=Role.READER)
+        for name in range(3):
+            text = (
+                f"Leave of team {number}-{name}: "
+                + f"the team {number} {name} takes its leave in weeks of its own. " * 40
+            )
+            add_text(alice, collection, f"{name}.txt", text)
+    assert asked(few) == few

@@ -70,7 +70,7 @@ class Runner:
         def run(places: list[int]) -> None:
             vectors[places] = self._run([tokens[place] for place in places])
 
-        batches = list(_batches([len(ids) for ids in tokens]))
+        batches = list(_batches([len(ids) for ids in tokens], self._streams))
         if self._streams == 1 or len(batches) == 1:
             for places in batches:
                 run(places)
@@ -172,11 +172,13 @@ def _quantise(model: Any) -> None:
         node.output(0).replace(op.matmul(node.input_value(0), whole, transpose_a=False, transpose_b=True).output(0))
 
 
-def _batches(lengths: list[int]) -> Iterator[list[int]]:
-    """Places in batches of similar length, so that little is spent on padding; each at most `_BATCH_TOKENS`, padded."""
+def _batches(lengths: list[int], streams: int) -> Iterator[list[int]]:
+    """Places in batches of similar length, so that little is spent on padding; each at most `_BATCH_TOKENS`, padded, and a share
+    of the whole for each stream where that is less."""
+    most = min(_BATCH_TOKENS, -(-sum(map(_padded, lengths)) // streams))
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and _padded(lengths[batch[0]]) * (len(batch) + 1) > _BATCH_TOKENS:
+        if batch and _padded(lengths[batch[0]]) * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(place)
