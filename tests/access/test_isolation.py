@@ -22,6 +22,7 @@ from rag.models import (
     Chunk,
     Collection,
     CollectionField,
+    Conversation,
     Document,
     Extraction,
     FieldValue,
@@ -95,8 +96,25 @@ def readable(user: User) -> set[object]:
     return {
         document.pk
         for document in Document.objects.select_related("collection")
-        if document.collection_id in shelves and not document.deleted and not document.collection.deleted
+        if document.collection_id in shelves
+        and not (document.deleted or document.collection.deleted or document.collection.private)
     }
+
+
+def dropped(user: User, number: int, text: str) -> Conversation:
+    """A conversation of this person with a file of its own."""
+    thread = Conversation.objects.create(owner=user, title=f"thread{number}")
+    shelf = Collection.objects.create(name=f"files{number}", private=True, conversation=thread)
+    stored(shelf, f"file{number}.txt", text)
+    indexing.sync(shelf.pk)
+    return thread
+
+
+def files_of(thread: Conversation | None, user: User) -> set[object]:
+    """The files that a question of this person in this conversation may be answered from."""
+    if thread is None or thread.owner_id != user.pk or not user.is_active:
+        return set()
+    return set(Document.objects.filter(collection__conversation=thread, deleted=None).values_list("pk", flat=True))
 
 
 @pytest.mark.django_db
@@ -115,24 +133,36 @@ def test_no_search_ever_finds_what_its_asker_may_not_read(
         shelf = rng.choice(shelves)
         stored(shelf, f"{number}.txt", " ".join(rng.choices(WORDS, k=12)) + f" document{number}.")
     clients = _clients(rng, shelves)
+    threads = [
+        dropped(user, number, " ".join(rng.choices(WORDS, k=12)) + f" file{number}.")
+        for number, user in enumerate(users)
+    ]
+    # Nobody grants these, and if somebody did, it would open nothing.
+    private = list(Collection.objects.filter(private=True))
     for shelf in shelves:
         indexing.sync(shelf.pk)
+    files_found = 0
     for round_ in range(QUERIES // 2):
         if round_ % 10 == 0:
-            _shake(rng, users, teams, shelves)
+            _shake(rng, users, teams, [*shelves, *private])
             allowed = {user.pk: readable(user) for user in users}
         user = rng.choice(users)
         question = " ".join(rng.choices(WORDS, k=3))
-        asked = [shelf.pk for shelf in rng.sample(shelves, 3)]
+        asked = [shelf.pk for shelf in rng.sample([*shelves, *private], 5)]
+        thread = rng.choice([None, rng.choice(threads), next(each for each in threads if each.owner_id == user.pk)])
         client = rng.choice(["Meyer", "Huber"]) if rng.random() < 0.3 else None
         conditions = [Condition("client", (client,))] if client else []
         every = rng.random() < 0.5 and not conditions
-        scope = scope_for_all(user) if every else scope_for(user, asked=asked, conditions=conditions)
+        at = thread.pk if thread is not None else None
+        scope = scope_for_all(user) if every else scope_for(user, asked=asked, conditions=conditions, conversation=at)
         found = {source.document_id for source in retrieve.search(question, scope).sources}
-        assert found <= allowed[user.pk]
-        assert not client or found <= clients[client]
+        own = files_of(None if every else thread, user)
+        assert found <= allowed[user.pk] | own
+        assert not client or found <= clients[client] | own
         offered = {choice.value for facet in fields.facets(scope, ()) for choice in facet.choices}
+        files_found += len(found & own)
         assert offered <= {name for name, documents in clients.items() if documents & allowed[user.pk]}
+    assert files_found
 
 
 def _clients(rng: random.Random, shelves: list[Collection]) -> dict[str, set[object]]:
