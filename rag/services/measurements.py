@@ -60,13 +60,13 @@ def index_kinds(collection_id: UUID) -> dict[str, str]:
     return found
 
 
-def history(collection: Collection | None, *, name: str = "") -> list[Evaluation]:
-    """The measurings of a collection's own questions, or of public sets (None; `name`: of one of them), oldest first.
+def history(collection: Collection | None, *, name: str = "", most: int = 100) -> list[Evaluation]:
+    """The newest measurings of a collection's own questions, or of public sets (None; `name`: of one of them), oldest first.
 
     The caller has checked who may see the collection.
     """
-    found = Evaluation.objects.filter(collection=collection).order_by("made", "pk")
-    return list(found.filter(name=name) if name else found)
+    found = Evaluation.objects.filter(collection=collection).order_by("-made", "-pk")
+    return list((found.filter(name=name) if name else found)[:most])[::-1]
 
 
 @lru_cache(maxsize=1)

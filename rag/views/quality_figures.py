@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from django.db.models import QuerySet
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from rag.domain.learning import Figures
@@ -11,8 +14,9 @@ from rag.domain.metrics import difference, interval
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind, RankerState
 from rag.services import measurements, rankers
+from rag.views.plots import Plot, Value, plot
 
-POINTS = 11  # one more measuring than is shown
+POINTS = 40  # measurings that are drawn, the newest ones: more would not be told apart
 EARLIER = 5  # rankings that were on before and can be gone back to
 
 
@@ -58,23 +62,23 @@ class Standing:
 
 def standing(collection: Collection, kind: RankerKind) -> Standing:
     """All of it, for whoever manages the collection."""
-    every = list(Ranker.objects.filter(collection=collection, kind=kind).select_related("switched_by"))
-    states = {state: [each for each in every if each.state == state] for state in RankerState}
-    measured = [each for each in every if each.state != RankerState.WAITING]
-    newest = measured[0] if measured else None
+    every = Ranker.objects.filter(collection=collection, kind=kind).select_related("switched_by")
+    measured = every.exclude(state=RankerState.WAITING)
+    newest = measured.first()  # rankers come the newest first, each with figures for every question: only few are read
     return Standing(
         kind=kind.value,
-        on=_first(states[RankerState.ON]),
-        waiting=next(iter(states[RankerState.WAITING]), None),
-        proposed=_first(states[RankerState.PROPOSED]),
+        on=_first(every.filter(state=RankerState.ON)),
+        waiting=every.filter(state=RankerState.WAITING).first(),
+        proposed=_first(every.filter(state=RankerState.PROPOSED)),
         last=_shown(newest) if newest and newest.message else None,
-        earlier=[_shown(each) for each in states[RankerState.OFF][:EARLIER]],
+        earlier=[_shown(each) for each in every.filter(state=RankerState.OFF)[:EARLIER]],
         by_question=figures_of(newest) if newest else {},
     )
 
 
-def _first(found: Sequence[Ranker]) -> Shown | None:
-    return _shown(found[0]) if found else None
+def _first(found: QuerySet[Ranker]) -> Shown | None:
+    ranker = found.first()
+    return _shown(ranker) if ranker else None
 
 
 def _shown(ranker: Ranker) -> Shown:
@@ -107,18 +111,53 @@ def _measure(name: str, called: str, before: Sequence[float], after: Sequence[fl
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What the whole search reached on the collection's kept questions at one time."""
+    """What the whole search reached on the collection's kept questions at one time. Half of the questions took `usual`
+    milliseconds or less, 95 of 100 `long`; None where that was not measured. `new`: with another embedding model than before."""
 
     made: datetime
     questions: int
     ndcg: float
     recall: float
+    usual: float | None
+    long: float | None
+    new: bool
 
 
-def over_time(collection: Collection) -> list[Point]:
-    """The newest measurings of the collection, the newest first."""
-    points = []
-    for each in measurements.history(collection)[:-POINTS:-1]:
-        means = each.stages[-1]["means"] if each.stages else {}
-        points.append(Point(each.made, each.questions, means.get("nDCG@10", 0.0), means.get("recall@10", 0.0)))
-    return points
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """The newest measurings of a collection, as rows, the newest first, and as pictures; `changed`: another model came meanwhile."""
+
+    points: Sequence[Point]
+    plots: Sequence[Plot]
+    changed: bool
+
+
+def over_time(collection: Collection) -> OverTime | None:
+    """How good and how quick finding was, each time that it was measured; None where it never was."""
+    measured = measurements.history(collection, most=POINTS)
+    if not measured:
+        return None
+    points: list[Point] = []
+    shares: dict[str, list[Value]] = {"nDCG@10": [], "recall@10": []}
+    times: list[Value] = []
+    before = measured[0].embedder
+    for each in measured:
+        reached: dict[str, dict[str, Any]] = each.stages[-1] if each.stages else {}
+        means, intervals = reached.get("means", {}), reached.get("intervals", {})
+        usual, long = each.timings.get("all", (None, None))
+        label, new, before = date_format(each.made), each.embedder != before, each.embedder
+        for measure, values in shares.items():
+            between = intervals.get(measure)
+            values.append(Value(means.get(measure, 0.0), label, tuple(between) if between else None, new))
+        if usual is not None:
+            times.append(Value(usual, label, new=new))
+        points.append(
+            Point(each.made, each.questions, means.get("nDCG@10", 0.0), means.get("recall@10", 0.0), usual, long, new)
+        )
+    plots = [
+        plot(_("Order"), "nDCG@10", shares["nDCG@10"], digits=3),
+        plot(_("In the first ten"), "recall@10", shares["recall@10"], digits=3),
+    ]
+    if times:
+        plots.append(plot(_("Time"), _("ms, half of the questions"), times, digits=0, least=0.0))
+    return OverTime(points[::-1], plots, any(point.new for point in points))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -13,6 +14,7 @@ from rag.domain.learning import FEATURES
 from rag.models import Collection, Document, Evaluation, KeptQuestion, Ranker
 from rag.models.ranking import RankerKind, RankerState
 from rag.services.indexing import current_digest
+from rag.views.quality_figures import EARLIER, POINTS
 
 AddText = Callable[..., Document]
 UploadFile = Callable[[str, bytes], BytesIO]
@@ -152,12 +154,47 @@ def test_long_lists_have_pages(client: Client, policies: Collection) -> None:
     assert "Question 0?" in shown(client, policies, "?page=99")
 
 
-def test_what_was_measured_is_listed_over_time(client: Client, policies: Collection, secrets: Collection) -> None:
+def test_what_was_measured_is_drawn_and_listed_over_time(
+    client: Client, policies: Collection, secrets: Collection
+) -> None:
     assert "Over time" not in shown(client, policies)
-    for collection, reached in ((policies, 0.625), (secrets, 0.875)):
-        stages = [{"stage": "shown", "means": {"nDCG@10": reached, "recall@10": 0.75}}]
-        Evaluation.objects.create(collection=collection, name="x", questions=30, passages=100, stages=stages)
+    for collection, reached, model in ((policies, 0.5, "a"), (secrets, 0.875, "a"), (policies, 0.625, "b")):
+        interval = {"nDCG@10": [reached - 0.1, reached + 0.1]}
+        stages = [{"stage": "shown", "means": {"nDCG@10": reached, "recall@10": 0.75}, "intervals": interval}]
+        Evaluation.objects.create(
+            collection=collection,
+            name="x",
+            questions=30,
+            passages=100,
+            stages=stages,
+            embedder=model,
+            timings={"all": [21.4, 48.0]},
+        )
     page = shown(client, policies)
     assert "Over time" in page
     assert "0.625" in page
     assert "0.875" not in page
+    assert page.count('class="plot"') == 3  # order, in the first ten, time
+    assert page.count("plot__dot--new") == 3  # another embedding model, once in each
+    assert "nDCG@10: 0.500 on" in page
+    assert "measured 2 times" in page
+    assert "21, 48 ms" in page
+    assert "style=" not in page
+
+
+def test_a_thousand_measurings_are_not_read_for_one_page(
+    client: Client, policies: Collection, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    stages = [{"stage": "shown", "means": {"nDCG@10": 0.5, "recall@10": 0.75}}]
+    Evaluation.objects.bulk_create(
+        Evaluation(collection=policies, name="x", questions=30, passages=100, stages=stages) for _ in range(1000)
+    )
+    figures = [[number, 0.1, 0.2, 0.3, 0.4] for number in range(20)]
+    Ranker.objects.bulk_create(
+        Ranker(collection=policies, kind=RankerKind.WEIGHTS, state=RankerState.OFF, figures=figures)
+        for _ in range(1000)
+    )
+    with django_assert_max_num_queries(40):
+        page = shown(client, policies)
+    assert page.count("<circle") == 2 * POINTS
+    assert page.count("of another model") == EARLIER
