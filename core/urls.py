@@ -3,13 +3,16 @@
 from allauth.account import views as account
 from django.urls import include, path
 
-from core.views import health, people, preferences
+from core.views import health, people, preferences, you
 
 urlpatterns = [
     path("sign-in/", account.login, name="account_login"),
     path("sign-out/", account.logout, name="account_logout"),
     path("password/", account.password_change, name="account_change_password"),
     path("theme/", preferences.theme, name="theme"),
+    path("you/", you.you, name="you"),
+    path("you/sessions/<int:session_id>/end/", you.end_session, name="session_end"),
+    path("you/sessions/end-others/", you.end_others, name="sessions_end_others"),
     path("people/", people.people, name="people"),
     path("people/users/", people.user_create, name="user_create"),
     path("people/users/<int:user_id>/deactivate/", people.user_deactivate, name="user_deactivate"),
