@@ -16,7 +16,7 @@ from django.http import Http404
 from core.models import Role, User
 from rag.domain.conditions import Condition
 from rag.domain.types import Filter, Principal, Scope
-from rag.models import Answer, Collection, CollectionField, Conversation, Document, Revision
+from rag.models import Answer, Collection, CollectionField, Conversation, Document, Revision, WholeReading
 
 _NOT_FOUND = "There is nothing here."
 
@@ -115,6 +115,23 @@ def revision_for(user: User | AnonymousUser, document_id: UUID, number: int) -> 
     if revision is None:
         raise Http404(_NOT_FOUND)
     return revision
+
+
+def documents_for(user: User | AnonymousUser, document_ids: Sequence[UUID]) -> list[Document]:
+    """The live documents, in this order; Http404 when one of them is not there to be read."""
+    usable = Document.objects.usable_by(principal_of(user), role=Need.READ).select_related("collection", "current")
+    found = usable.in_bulk(list(document_ids))
+    if len(found) != len(set(document_ids)):
+        raise Http404(_NOT_FOUND)
+    return [found[document_id] for document_id in dict.fromkeys(document_ids)]
+
+
+def reading_for(user: User | AnonymousUser, reading_id: UUID) -> WholeReading:
+    """A reading of whole documents that the person asked for, or Http404: also where they may read none of the documents any more."""
+    found = WholeReading.objects.of(principal_of(user)).select_related("owner").filter(id=reading_id).first()
+    if found is None:
+        raise Http404(_NOT_FOUND)
+    return found
 
 
 def private_file_for(user: User | AnonymousUser, conversation_id: UUID, document_id: UUID) -> Document:

@@ -96,13 +96,25 @@ def learn(ranker_id: int) -> None:
     learning.measure(ranker_id)
 
 
+@shared_task(time_limit=3600, expires=24 * 3600)
+def read_everything(reading_id: str) -> None:
+    """Goes on reading whole documents for a question."""
+    from uuid import UUID
+
+    from rag.services import exhaustive
+
+    exhaustive.run(UUID(reading_id))
+
+
 @shared_task(time_limit=60)
 def sweep() -> None:
     """Queues again what a dead process or a lost message left lying, documents and answers; removes what was deleted for good."""
     from rag.services import answering, conversations, ingest, reembedding
+    from rag.services.exhaustive import sweep_stale as sweep_readings
 
     ingest.sweep_stale()
     answering.sweep_stale()
+    sweep_readings()
     reembedding.sweep_stale()
     conversations.purge_deleted()
 

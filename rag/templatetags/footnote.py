@@ -22,7 +22,7 @@ SECTIONS = {
     **dict.fromkeys(("collections", "collection", "collection_delete", "collection_act"), "collections"),
     **dict.fromkeys(("import", "uploads_waiting", "document", "document_delete", "page"), "collections"),
     **dict.fromkeys(("reviews", "fields", "fields_set", "fields_csv", "field_delete"), "collections"),
-    **dict.fromkeys(("document_fields", "document_validity"), "collections"),
+    **dict.fromkeys(("document_fields", "document_validity", "readings", "reading"), "collections"),
     **dict.fromkeys(("people", "user_create", "team_create"), "people"),
     "models": "models",
     "search": "search",

@@ -18,7 +18,7 @@ from rag.access import Need, collection_for, document_for, may, revision_for
 from rag.domain.errors import RagError
 from rag.models import Batch, Document
 from rag.models.imports import Origin
-from rag.services import document_view, fields, imports, ingest, library, uploads, validity
+from rag.services import document_view, exhaustive_view, fields, imports, ingest, library, uploads, validity
 from rag.services.document_view import Listing
 from rag.services.library import Outcome
 from rag.services.uploads import Announced
@@ -77,6 +77,7 @@ def document(request: SignedIn, document_id: UUID) -> HttpResponse:
         "standing": validity.standing_panel(found),
         "own_fields": fields.of_document(found),
         "events_url": f"{events}?document={found.pk}",
+        **exhaustive_view.form(request.user, [found]),
     }
     return render(request, "rag/document.html", context)
 

@@ -31,7 +31,8 @@ from rag.models import (
     Upload,
 )
 from rag.models.conversation import AnswerState
-from rag.services import private_files, uploads
+from rag.models.exhaustive import WholeReading
+from rag.services import exhaustive, private_files, uploads
 from rag.services.uploads import Announced
 from tests.access.matrix import ACTORS, MATRIX
 from tests.pdfs import one_page_pdf
@@ -48,6 +49,7 @@ class World:
     document: Document
     older: Document
     private: Document
+    reading: WholeReading
     own_field: CollectionField
     kept: KeptQuestion
     ranker: Ranker
@@ -97,6 +99,7 @@ class World:
             "conversation": thread,
             "answer": answer,
             "collection": collection,
+            "reading": {"reading_id": self.reading.pk},
             "document": document,
             "fields": collection,
             "quality": collection,
@@ -149,6 +152,7 @@ class World:
             "collections": {"name": "Mine", "team": self._managed_team(actor)},
             "collection_share": {"team": self.team.pk, "role": Role.READER},
             "upload": {"files": ContentFile(b"Some words.", name="new.txt")},
+            "readings": {"question": "When is it open?", "document": [str(self.document.pk)]},
             "private_files": {"file": ContentFile(b"Some words.", name="new.txt")},
             "fields": {"label": "Matter", "kind": "text", "source": "folder:1"},
             "field": {f"field{self.own_field.pk}-label": "Customer"},
@@ -198,6 +202,7 @@ def world(add_text: AddText) -> World:
     answer = Answer.objects.create(conversation=thread, question="When is it open?", state=AnswerState.FINISHED)
     dropped = ContentFile(b"The desk is mine.", name="mine.txt")
     private = private_files.add(people["reader"], thread, dropped, name="mine.txt")
+    reading = exhaustive.open_reading(people["reader"], question="Is it?", documents=[document], with_model=False)
     share = Share.objects.create(conversation=thread, tip=answer, user=people["manager"])
     batch = Batch.objects.create(collection=collection, actor=people["contributor"], announced=1)
     upload = uploads.open_upload(people["contributor"], collection, Announced("sent.txt", 9), batch=batch)
@@ -206,6 +211,7 @@ def world(add_text: AddText) -> World:
         document,
         older,
         private,
+        reading,
         own_field,
         kept,
         ranker,

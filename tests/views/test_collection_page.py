@@ -125,7 +125,7 @@ def test_a_reader_gets_no_buttons(bob: User, alice: User, policies: Collection, 
     for address in (reverse("collection", args=[policies.pk]), reverse("document", args=[document.pk])):
         page = as_user(bob).get(address).content.decode()
         assert "It is broken." in page
-        for part in ("Try again", "data-pick", "data-uploader", "Last imports", "Retry"):
+        for part in ("Try again", "Set fields", "data-uploader", "Last imports", "Retry"):
             assert part not in page
 
 
