@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.once]
 # For programs, or no HTML; and the page that asks before any deletion, which needs a field here.
 NO_PAGES = {
     *("health_live", "health_ready", "answer_stream", "collection_events", "original", "page_picture", "fields_csv"),
-    *("import_csv", "field_delete"),
+    *("import_csv", "field_delete", "answer_export", "conversation_export"),
 }
 SIGNED_OUT = {"account_login"}
 # From the smallest phone that is sold to a wide screen.
