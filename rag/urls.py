@@ -56,6 +56,7 @@ urlpatterns = [
     path("answers/<uuid:answer_id>/export/<slug:form>/", exports.answer, name="answer_export"),
     path("answers/<uuid:answer_id>/edit/", answers.edit, name="answer_edit"),
     path("answers/<uuid:answer_id>/feedback/", answers.feedback, name="answer_feedback"),
+    path("answers/<uuid:answer_id>/words/", answers.words, name="answer_words"),
     path("answers/<uuid:answer_id>/keep/", consent.keep, name="answer_keep"),
     path(
         "answers/<uuid:answer_id>/keep/<uuid:document_id>/<int:number>/",

@@ -81,6 +81,8 @@ class Checked(Event):
     number: int
     start: int
     end: int
+    missing: tuple[tuple[int, int], ...] = ()  # stretches of the text that stand in none of its sources
+    repaired: bool = False  # the model cited another source or none
 
 
 @dataclass(frozen=True, slots=True)

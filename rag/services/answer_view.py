@@ -19,8 +19,9 @@ from rag.access import principal_of
 from rag.domain.events import Checked, Queued
 from rag.domain.highlight import Part, mark_spans, mark_words
 from rag.domain.places import Place, Stretch, locate
+from rag.domain.support import Verdict
 from rag.domain.types import Message, Role, Source
-from rag.models import Answer, AnswerSource, Conversation, KeptQuestion, Page, Sentence
+from rag.models import Answer, AnswerSource, Citation, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import answer_standing, document_view, modes, page_view, replay, turns, validity
 from rag.services.branches import Version
@@ -29,6 +30,7 @@ from rag.services.validity import Standing, Tag
 
 Span = tuple[int, int]
 
+QUOTED = "quoted"  # stands where a verdict stands, of a sentence whose place the cited words took
 HISTORY_TURNS = 3  # earlier questions and answers that a model is shown
 
 
@@ -41,10 +43,16 @@ class Chip:
     title: str
     page_label: str
     quote: str
+    repaired: bool = False  # the model cited another source or none; this one carries the sentence
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceView:
+    """A sentence as it is read; `parts` is its text cut at what stands in none of its sources.
+
+    Where the reader put the cited words in its place, `text` is those, and `written` what the model wrote.
+    """
+
     ordinal: int
     text: str
     paragraph: bool
@@ -52,6 +60,9 @@ class SentenceView:
     verdict: str
     reason: str
     hidden: bool = False
+    parts: Sequence[Part] = ()
+    replaceable: bool = False  # its reader may put the cited words in its place
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +119,10 @@ class AnswerView:
     together: Sequence[str] = ()  # the earlier questions that counted in its search, nearest first
     unread_files: str = ""  # which files of the conversation were not read yet when it was searched
     mode: str = ""  # why it holds quotes alone, where somebody wanted it so
-    waiting: str = ""  # how many questions are before it, while it waits for the model
     version: Version | None = None  # which of several versions of its question it is, in a thread
     why_not: str = ""  # of an answer that was not good: a FeedbackKind, and the reader's words
     why_not_words: str = ""
+    waiting: str = ""  # how many questions are before it, while it waits for the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +162,14 @@ class LiveSources:
         for number in numbers:
             if (readable := self.readable.get(number)) is not None:
                 carried = event is not None and event.number == number
-                chips.append(
-                    _chip(readable, event.start if event and carried else 0, event.end if event and carried else 0)
-                )
+                span = (event.start, event.end) if event and carried else (0, 0)
+                chips.append(_chip(readable, *span, repaired=event is not None and event.repaired))
         return chips
 
     def sentence(self, event: Checked) -> SentenceView:
         """A sentence that was just finished, hidden where one of its sources is."""
         hidden = any(number not in self.readable for number in event.numbers)
+        spans = [(start, end) for start, end in event.missing]
         return SentenceView(
             ordinal=event.ordinal,
             text="" if hidden else event.text,
@@ -167,6 +178,7 @@ class LiveSources:
             verdict=event.verdict,
             reason="" if hidden else event.reason,
             hidden=hidden,
+            parts=() if hidden else mark_spans(event.text, spans),
         )
 
 
@@ -202,11 +214,15 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     feedback = {answer.pk: answer.feedback for answer in answers if hasattr(answer, "feedback")}
     kept = set(KeptQuestion.objects.filter(answer__in=answers).values_list("answer_id", flat=True))
     sources_of, sentences_of = _by_answer(sources), _by_answer(sentences)
+    changeable = _changeable(sentences, answers, reader)
     views = []
     for answer in answers:
         own, own_sentences = sources_of.get(answer.pk, []), sentences_of.get(answer.pk, [])
         given = feedback.get(answer.pk)
-        view = _view(answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down")
+        mine = answer.conversation_id in changeable
+        view = _view(
+            answer, own, own_sentences, texts, "" if given is None else "up" if given.helpful else "down", own=mine
+        )
         view = _with_standing(view, answer, own, standings)
         note, url = unread[answer.conversation_id]
         views.append(
@@ -233,6 +249,14 @@ def _by_answer(rows: Iterable[_Row]) -> dict[UUID, list[_Row]]:
     for row in rows:
         found.setdefault(row.answer_id, []).append(row)
     return found
+
+
+def _changeable(sentences: Sequence[Sentence], answers: Sequence[Answer], reader: User) -> set[UUID]:
+    """The conversations in which the reader may put cited words in the place of a sentence: their own; asked where one is in doubt."""
+    if not any(sentence.quoted or sentence.verdict == Verdict.CONTRADICTED for sentence in sentences):
+        return set()
+    asked = {answer.conversation_id for answer in answers}
+    return set(Conversation.objects.filter(pk__in=asked, owner=reader).values_list("pk", flat=True))
 
 
 def _unread(answers: Sequence[Answer], reader: User) -> dict[UUID, tuple[str, str]]:
@@ -300,13 +324,15 @@ def _view(
     sentences: Sequence[Sentence],
     texts: Mapping[int, _Readable],
     feedback: str,
+    *,
+    own: bool,
 ) -> AnswerView:
     numbers = {source.number: source for source in sources}
     complete = all(source.pk in texts for source in sources if source.offered)
     quotes_only = answer.provider == EXTRACTIVE
     # The quotes are the whole answer then; the same words a second time as sentences would say nothing.
     written = () if quotes_only else sentences
-    shown = [_sentence(sentence, texts, complete=complete) for sentence in written]
+    shown = [_sentence(sentence, texts, complete=complete, own=own) for sentence in written]
     quotes = [_quote(quote, numbers, texts) for quote in answer.quotes]
     took = (answer.finished - answer.created).total_seconds() if answer.finished else None
     return AnswerView(
@@ -368,16 +394,42 @@ def _notice(answer: Answer, *, hidden: bool, unquoted: bool) -> str:
     return " ".join(parts)
 
 
-def _sentence(sentence: Sentence, texts: Mapping[int, _Readable], *, complete: bool) -> SentenceView:
+def _sentence(sentence: Sentence, texts: Mapping[int, _Readable], *, complete: bool, own: bool) -> SentenceView:
     citations = list(sentence.citations.all())
     visible = all(citation.source_id in texts for citation in citations) if citations else complete
     if not visible:
         return SentenceView(sentence.ordinal, "", sentence.paragraph, (), sentence.verdict, "", hidden=True)
-    chips = [_chip(texts[citation.source_id], citation.start, citation.end) for citation in citations]
-    return SentenceView(sentence.ordinal, sentence.text, sentence.paragraph, chips, sentence.verdict, sentence.reason)
+    chips = [
+        _chip(texts[citation.source_id], citation.start, citation.end, repaired=citation.repaired)
+        for citation in citations
+    ]
+    words = _carrying_words(citations, texts)
+    shown = SentenceView(
+        sentence.ordinal,
+        sentence.text,
+        sentence.paragraph,
+        chips,
+        sentence.verdict,
+        sentence.reason,
+        parts=mark_spans(sentence.text, [(start, end) for start, end in sentence.missing]),
+        replaceable=own and bool(words) and (sentence.verdict == Verdict.CONTRADICTED or sentence.quoted),
+    )
+    if not (sentence.quoted and words):
+        return shown
+    return replace(
+        shown, text=words, parts=(Part(words, mark=False),), verdict=QUOTED, reason="", written=sentence.text
+    )
 
 
-def _chip(readable: _Readable, start: int, end: int) -> Chip:
+def _carrying_words(citations: Sequence[Citation], texts: Mapping[int, _Readable]) -> str:
+    """The words of a source that speak most to the sentence; nothing where the check found none."""
+    for citation in citations:
+        if citation.end > citation.start:
+            return " ".join(texts[citation.source_id].text[citation.start : citation.end].split())
+    return ""
+
+
+def _chip(readable: _Readable, start: int, end: int, *, repaired: bool = False) -> Chip:
     """The chip for the words [start, end) of a source, or for all that was found where the check found no best place."""
     span = (start, end) if end > start else readable.found
     return Chip(
@@ -386,6 +438,7 @@ def _chip(readable: _Readable, start: int, end: int) -> Chip:
         title=_title(readable.source),
         page_label=page_view.labelled(readable.source.page_label),
         quote=readable.text[span[0] : span[1]][:400],
+        repaired=repaired,
     )
 
 
@@ -472,7 +525,9 @@ def _as_source(pinned: AnswerSource, text: str) -> Source:
         score=pinned.score,
         cosine=pinned.cosine,
         ranks=pinned.ranks,
-        found=None if pinned.found_start is None or pinned.found_end is None else (pinned.found_start, pinned.found_end),
+        found=None
+        if pinned.found_start is None or pinned.found_end is None
+        else (pinned.found_start, pinned.found_end),
     )
 
 

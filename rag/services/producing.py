@@ -179,7 +179,7 @@ async def _ask_model(model: LLM, job: Job, lease: Lease, writer: Log, written: W
     asked = time.perf_counter()
     async with turns.turn(model, ticket, asker=asker, told=told):
         job.timings["waiting"] = since(asked)
-        transcript = Transcript(prompt.sources, writer, written, job.timings)
+        transcript = Transcript(prompt.sources, writer, written, job.timings, question=job.question)
         if not await model.loaded():
             await told(events.Working("loading"))
         stream = turns.patiently(model, prompt, max_tokens=asked_with.answer_tokens, told=told)
@@ -210,9 +210,12 @@ def _finish(lease: Lease, state: AnswerState, message: str, written: Written) ->
                 paragraph=sentence.paragraph,
                 verdict=sentence.check.verdict.value,
                 reason=sentence.check.reason[:300],
+                missing=list(sentence.check.missing),
             )
             Citation.objects.bulk_create(
-                Citation(sentence=stored, source=sources[number], **_span(sentence.check, place))
+                Citation(
+                    sentence=stored, source=sources[number], repaired=sentence.repaired, **_span(sentence.check, place)
+                )
                 for place, number in enumerate(sentence.numbers)
             )
         audit.record(

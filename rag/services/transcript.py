@@ -1,5 +1,6 @@
 """A model's pieces become told events and checked sentences, as they come."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from rag.domain import citations, events, support
+from rag.domain.proper_names import names
+from rag.domain.repair import Cited, Offered, cited
 from rag.domain.types import Delta, Source, StopReason
 from rag.services.replay import Log
 
@@ -22,6 +25,7 @@ class CheckedSentence:
     numbers: tuple[int, ...]
     paragraph: bool
     check: support.Support
+    repaired: bool = False  # the model cited another source or none
 
 
 @dataclass
@@ -36,8 +40,20 @@ class Written:
 class Transcript:
     """Turns a model's pieces into told events and checked sentences as they come."""
 
-    def __init__(self, sources: Sequence[Source], writer: Log, written: Written, timings: dict[str, float]) -> None:
-        self._texts = {source.number: source.text for source in sources}
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        writer: Log,
+        written: Written,
+        timings: dict[str, float],
+        *,
+        question: str = "",
+    ) -> None:
+        self._offered = {
+            source.number: Offered(source.text, "\n".join((source.title, *source.heading))) for source in sources
+        }
+        # Whom the question names an answer may name too; its numbers prove nothing.
+        self._known = "\n".join(name.text for name in names(question))
         # The model knows the sources by their places in its prompt.
         self._numbers = {place: source.number for place, source in enumerate(sources, start=1)}
         self._scanner = citations.CitationScanner(self._numbers)
@@ -59,7 +75,8 @@ class Transcript:
     async def finish(self) -> None:
         """What the scanner and the builder still held back; the model has ended, however it did."""
         await self._tell(self._scanner.finish())
-        await self._settle(self._builder.finish())
+        for sentence in self._builder.finish():  # not in a thread: whoever stops it does not wait
+            await self._tell_checked(sentence, self._cited(sentence))
         self._timings["model"] = since(self._asked)
 
     async def _tell(self, found: Sequence[events.Event]) -> None:
@@ -76,11 +93,18 @@ class Transcript:
 
     async def _settle(self, finished: Sequence[citations.AnswerSentence]) -> None:
         for sentence in finished:
-            before = self._builder.text[: sentence.start]
-            paragraph = "\n" in before[len(before.rstrip()) :] or not before.strip()
-            check = support.check(sentence.text, [self._texts[number] for number in sentence.citations])
-            self._written.sentences.append(CheckedSentence(sentence.text, sentence.citations, paragraph, check))
-            await tell(self._writer, _checked(len(self._written.sentences) - 1, self._written.sentences[-1]))
+            # In a thread: where a citation is to be mended, every passage is read.
+            await self._tell_checked(sentence, await asyncio.to_thread(self._cited, sentence))
+
+    def _cited(self, sentence: citations.AnswerSentence) -> Cited:
+        return cited(sentence.text, sentence.citations, self._offered, known=self._known)
+
+    async def _tell_checked(self, sentence: citations.AnswerSentence, found: Cited) -> None:
+        before = self._builder.text[: sentence.start]
+        paragraph = "\n" in before[len(before.rstrip()) :] or not before.strip()
+        checked = CheckedSentence(sentence.text, found.numbers, paragraph, found.check, found.repaired)
+        self._written.sentences.append(checked)
+        await tell(self._writer, _checked(len(self._written.sentences) - 1, checked))
 
 
 def _checked(ordinal: int, sentence: CheckedSentence) -> events.Checked:
@@ -96,6 +120,8 @@ def _checked(ordinal: int, sentence: CheckedSentence) -> events.Checked:
         number=number,
         start=check.start,
         end=check.end,
+        missing=check.missing,
+        repaired=sentence.repaired,
     )
 
 

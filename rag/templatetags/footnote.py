@@ -62,6 +62,7 @@ def verdicts(answer: Any) -> list[dict[str, str]]:
     counts = dict.fromkeys(("contradicted", "unsupported", "partly", "supported"), 0)
     for sentence in _value(answer, "sentences"):
         verdict = str(_value(sentence, "verdict"))
+        verdict = "supported" if verdict == "quoted" else verdict  # the passage's own words took its place
         if verdict in counts and not _value(sentence, "hidden"):
             counts[verdict] += 1
     words = {
@@ -75,6 +76,12 @@ def verdicts(answer: Any) -> list[dict[str, str]]:
         ),
     }
     return [{"verdict": name, "label": words[name] % count} for name, count in counts.items() if count]
+
+
+@register.filter
+def replaceable(answer: Any) -> bool:
+    """Whether its reader may put a passage's own words in the place of one of its sentences, or take them back."""
+    return any(_value(sentence, "replaceable") for sentence in _value(answer, "sentences"))
 
 
 @register.filter

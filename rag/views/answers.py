@@ -16,7 +16,7 @@ from rag.domain.errors import Permanent
 from rag.forms import ReasonForm
 from rag.models import Answer
 from rag.models.conversation import FeedbackKind
-from rag.services import answer_view, answer_why, answering, branches, conversations, language_models
+from rag.services import answer_view, answer_why, answering, branches, conversations, language_models, source_words
 from rag.services.answering import open_answer, start
 from rag.views.answer_stream import pieces
 from rag.views.ask import another_version
@@ -122,3 +122,17 @@ def feedback(request: SignedIn, answer_id: UUID) -> HttpResponse:
     found = answer_for(request.user, answer_id)
     context = {"answer": answer_view.view_of(found, request.user), "thanked": value == "why"}
     return render(request, "rag/actions.html#feedback", context)
+
+
+@require_POST
+def words(request: SignedIn, answer_id: UUID) -> HttpResponse:
+    """The cited passage's words in the place of the sentence `put`, or the sentence `back` again."""
+    found = answer_for(request.user, answer_id)
+    for name, change in (("put", source_words.put), ("back", source_words.take_back)):
+        ordinal = request.POST.get(name, "")
+        if ordinal.isascii() and ordinal.isdigit() and len(ordinal) < 6:
+            change(request.user, found, int(ordinal))
+    if not request.htmx:
+        return redirect(branches.url(found.conversation_id, found.pk))
+    context = {"answer": answer_view.view_of(found, request.user), "conversation": found.conversation}
+    return render(request, "rag/article.html#body", context)

@@ -48,6 +48,7 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "answer_export": (("GET", "S S S N O N N N"),),
     "answer_edit": (("POST", "S S S N R N N N"),),
     "answer_feedback": (("POST", "S S S N R N N N"),),
+    "answer_words": (("POST", "S S S N R N N N"),),
     "answer_keep": (("POST", "S S S N R N N N"),),
     "answer_keep_passage": (("POST", "S S S N R N N N"),),
     "collections": (("GET", "S S S O O O O O"), ("POST", "S S S R U U R U")),
