@@ -320,7 +320,7 @@ def _collection(name: str) -> "Collection":
         wanted = Q(pk=UUID(name))
     except ValueError:
         wanted = Q(name=name)
-    found = list(Collection.objects.filter(wanted, deleted__isnull=True)[:2])
+    found = list(Collection.objects.filter(wanted, deleted__isnull=True, private=False)[:2])
     if not found:
         raise CommandError(f"There is no folder and no collection {name!r}.")
     if len(found) > 1:

@@ -326,7 +326,7 @@ def _printable(text: str) -> str:
 
 def _where(name: str, username: str | None) -> tuple[User, Collection]:
     """Who adds, and to which collection; raises CommandError where that is not clear or not allowed."""
-    live = Collection.objects.filter(deleted__isnull=True)
+    live = Collection.objects.filter(deleted__isnull=True, private=False)
     found = [each for each in live if _is(each, name)]
     if username is not None:
         actor = User.objects.filter(username=username, is_active=True).first()
