@@ -25,6 +25,7 @@ from rag.domain.errors import Permanent
 from rag.models import Answer, Collection, Conversation
 from rag.models.conversation import RUNNING, AnswerState
 from rag.services import language_models
+from rag.services.private_files import entitle
 from rag.services.private_files import has_any as has_files
 from rag.services.producing import produce
 from rag.services.replay import hub
@@ -71,6 +72,7 @@ def open_answer(
     wanted = language_models.pick(model)
     if conversation is None:
         conversation = Conversation.objects.create(owner=actor, title=question[:200])
+    entitle(conversation, question)
     conversation.collections.set(collections)
     conversation.filters = to_json(conditions)
     conversation.quotes_only = quotes_only

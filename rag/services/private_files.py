@@ -87,6 +87,14 @@ def _shelf(conversation: Conversation) -> Collection:
     return Collection.objects.select_for_update().get(pk=shelf.pk)
 
 
+def entitle(conversation: Conversation, question: str) -> None:
+    """Calls a conversation that its first file opened by its first question: the file's name goes with the file."""
+    named = Document.objects.filter(collection__conversation=conversation, path=conversation.title)
+    if not conversation.answers.exists() and named.exists():
+        conversation.title = question[:200]
+        conversation.save(update_fields=["title"])
+
+
 # --- Showing
 
 

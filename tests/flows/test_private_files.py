@@ -210,3 +210,6 @@ def test_it_is_dropped_into_the_composer_without_scripts_and_refused_in_a_senten
     assert first["Location"] == reverse("conversation", args=[made.pk])
     assert (made.owner, made.title) == (bob, "lease.md")
     assert [file.name for file in private_files.files(bob, made)] == ["lease.md"]
+    answering.open_answer(bob, question="What is the rent?", conversation=made, collections=[])
+    made.refresh_from_db()
+    assert made.title == "What is the rent?"
