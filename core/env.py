@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -52,6 +53,20 @@ def env_choice(name: str, default: str, choices: tuple[str, ...]) -> str:
 def env_list(name: str, default: tuple[str, ...] = ()) -> list[str]:
     """The comma-separated parts, blanks taken off, empty ones left out."""
     return [part.strip() for part in env_str(name).split(",") if part.strip()] or list(default)
+
+
+def env_urls(name: str, default: tuple[str, ...] = ()) -> list[str]:
+    """The web addresses, separated by commas, without a slash behind them."""
+    urls = [url.rstrip("/") for url in env_list(name, default)]
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none
+            whole = False
+        if not whole:
+            raise ImproperlyConfigured(f"{name} must hold addresses like http://gpu.example:8000, not {url!r}.")
+    return urls
 
 
 def env_path(name: str, default: Path) -> Path:

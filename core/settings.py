@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from core.env import env_bool, env_choice, env_int, env_list, env_path, env_secret, env_str
+from core.env import env_bool, env_choice, env_int, env_list, env_path, env_secret, env_str, env_urls
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env_path("FOOTNOTE_DATA", BASE_DIR / "data")
@@ -283,7 +283,7 @@ LOGGING = {
 }
 
 # --- The product: read once into rag.config.RagConfig
-_ollama = env_list("FOOTNOTE_OLLAMA_URL", ("http://127.0.0.1:11434",))
+_ollama = env_urls("FOOTNOTE_OLLAMA_URL", ("http://127.0.0.1:11434",))
 
 
 def _outside_hosts() -> tuple[str, ...]:
@@ -300,7 +300,7 @@ def _outside_hosts() -> tuple[str, ...]:
 RAG = {
     "OLLAMA_URL": _ollama[0],
     "OLLAMA_MORE_URLS": tuple(_ollama[1:]),
-    "OPENAI_URLS": tuple(env_list("FOOTNOTE_OPENAI_URL")),  # none: no such server is asked
+    "OPENAI_URLS": tuple(env_urls("FOOTNOTE_OPENAI_URL")),  # none: no such server is asked
     "OPENAI_KEY": env_secret("FOOTNOTE_OPENAI_KEY"),
     "OPENAI_MODELS": tuple(env_list("FOOTNOTE_OPENAI_MODELS")),  # none: those that the server lists
     "REPLICATE_URL": "https://api.replicate.com",

@@ -150,16 +150,20 @@ async def ready(offer: Offer, *, thread: str = "") -> LLM:
     urls = await _ollamas_with(offer) if offer.provider == Provider.OLLAMA else _urls(offer.provider)
     # Reading a model file for its digest takes seconds, once.
     made = [await asyncio.to_thread(make, offer, url) for url in urls]
-    if len(made) == 1:
+    every = _urls(offer.provider)
+    if len(every) == 1:
         return made[0]
     from rag.backends.llms.spread import SpreadLLM
 
-    return SpreadLLM(made, thread=thread)
+    return SpreadLLM(made, thread=thread, every=every)
 
 
 def _urls(provider: str) -> Sequence[str]:
+    """Where this provider is asked."""
     config = rag_config()
     match provider:
+        case Provider.OLLAMA:
+            return config.ollama_urls
         case Provider.OPENAI:
             return config.openai_urls
         case Provider.REPLICATE:

@@ -92,29 +92,31 @@ def measure(llm: LlamaCppLLM, profile: Profile, questions: int) -> None:
     first: list[Read] = []
     found: list[Read] = []
     carried: list[Read] = []
-    for seed in range(questions):
+
+    def built(sources: list[Source], history: list[Message], carried: Sequence[int], asked: str) -> Prompt:
+        return build_prompt(
+            asked,
+            sources,
+            history,
+            context_tokens=CONTEXT,
+            answer_tokens=min(512, profile.answer_tokens),
+            count_tokens=llm.count_tokens,
+            profile=profile,
+            carried=carried,
+        )
+
+    # Passages of their own for every question: the server keeps several prompts, not only the last.
+    for seed in range(2 * questions):
         sources = passages(seed)
-
-        def built(sources: list[Source], history: list[Message], carried: Sequence[int], asked: str) -> Prompt:
-            return build_prompt(
-                asked,
-                sources,
-                history,
-                context_tokens=CONTEXT,
-                answer_tokens=min(512, profile.answer_tokens),
-                count_tokens=llm.count_tokens,
-                profile=profile,
-                carried=carried,
-            )
-
         prompt = built(sources, [], (), "Who has to be told, and when?")
         fewest.append(fewest_tokens("\n".join(message.content for message in prompt.messages)) / prompt.tokens)
         history = [Message(Role.USER, prompt.question), Message(Role.ASSISTANT, "The head of the house, at once.")]
         again, order = followed(sources, seed), [source.chunk_id for source in prompt.sources]
         first.append(read(llm, prompt))
-        found.append(read(llm, built(again, history, (), "And by whom?")))
-        read(llm, prompt)
-        carried.append(read(llm, built(again, history, order, "And by whom?")))
+        if seed % 2:
+            carried.append(read(llm, built(again, history, order, "And by whom?")))
+        else:
+            found.append(read(llm, built(again, history, (), "And by whom?")))
     cells = [
         f"{statistics.median(each.tokens for each in row):9.0f}{statistics.median(each.seconds for each in row):8.1f} s"
         for row in (first, found, carried)

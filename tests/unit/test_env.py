@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from core.env import env_bool, env_int, env_list, env_path, env_secret, env_str, environment_with
+from core.env import (
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_path,
+    env_secret,
+    env_str,
+    env_urls,
+    environment_with,
+)
 
 pytestmark = pytest.mark.once
 NAME = "FOOTNOTE_SAMPLE_VARIABLE"
@@ -56,6 +66,29 @@ def test_a_number_out_of_range_refuses_to_start(monkeypatch: pytest.MonkeyPatch,
 def test_lists_lose_blanks_and_empty_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(NAME, " a.example , ,b.example,")
     assert env_list(NAME) == ["a.example", "b.example"]
+
+
+def test_a_choice_is_one_of_a_few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "Short")
+    assert env_choice(NAME, "auto", ("auto", "short")) == "short"
+    monkeypatch.setenv(NAME, "tiny")
+    with pytest.raises(ImproperlyConfigured, match=f"{NAME} must be one of auto, short, not 'tiny'"):
+        env_choice(NAME, "auto", ("auto", "short"))
+
+
+def test_addresses_are_web_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "http://a.example:11434/ , https://[fd00::7]/v1")
+    assert env_urls(NAME) == ["http://a.example:11434", "https://[fd00::7]/v1"]
+    assert env_urls("FOOTNOTE_NOT_SET", ("http://127.0.0.1:9",)) == ["http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize(
+    "text", ["gpu:11434", "ftp://gpu", "http://", "http://gpu:port", "http://gpu:99999", "http://[fd00"]
+)
+def test_what_is_no_web_address_refuses_to_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(NAME, f"http://a.example,{text}")
+    with pytest.raises(ImproperlyConfigured, match=f"{NAME} must hold addresses like"):
+        env_urls(NAME)
 
 
 def test_a_path_is_absolute_and_knows_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.once
 REPOSITORY = Path(__file__).resolve().parents[2]
-READERS = {"env_str", "env_bool", "env_choice", "env_int", "env_list", "env_path", "env_secret"}
+READERS = {"env_str", "env_bool", "env_choice", "env_int", "env_list", "env_path", "env_secret", "env_urls"}
 
 
 def variables_read() -> dict[str, bool]:

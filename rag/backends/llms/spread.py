@@ -64,9 +64,12 @@ BOARD = Board()
 
 
 class SpreadLLM(LLM):
-    """The same model as each of `llms` has it, for one question of the conversation `thread`."""
+    """The same model as each of `llms` has it, for one question of the conversation `thread`.
 
-    def __init__(self, llms: Sequence[LLM], *, thread: str, board: Board = BOARD) -> None:
+    `every` names all hosts that may have it, also those that cannot be reached now: they all have one queue.
+    """
+
+    def __init__(self, llms: Sequence[LLM], *, thread: str, every: Sequence[str] = (), board: Board = BOARD) -> None:
         self._llms = {llm.url: llm for llm in llms}
         self._thread, self._board = thread, board
         first = llms[0]
@@ -74,7 +77,7 @@ class SpreadLLM(LLM):
         self.context_tokens, self.billions = first.context_tokens, first.billions
         self.counts_exactly = first.counts_exactly
         self.hosts = len(self._llms)
-        self.url = " ".join(sorted(self._llms))
+        self.url = " ".join(sorted({*every, *self._llms}))
         self.parallel = first.parallel
 
     def count_tokens(self, text: str) -> int:
