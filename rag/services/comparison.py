@@ -110,7 +110,9 @@ def lines(found: Compared) -> list[str]:
 
 def questions_for(row: EmbeddingModel, most: int) -> list[Question]:
     """What to ask, as many as `most`, the same number in each collection that has enough."""
-    collections = list(StoredCollection.objects.filter(deleted__isnull=True, private=False, chunks__isnull=False).distinct())
+    collections = list(
+        StoredCollection.objects.filter(deleted__isnull=True, private=False, chunks__isnull=False).distinct()
+    )
     found: list[Question] = []
     for place, collection in enumerate(collections):
         share = math.ceil((most - len(found)) / (len(collections) - place))
