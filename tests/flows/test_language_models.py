@@ -233,7 +233,13 @@ def test_a_service_outside_is_asked_only_where_its_very_host_is_allowed_and_then
 
 
 def test_the_composer_offers_what_is_on_offer_and_keeps_what_was_picked(
-    dana: User, bob: User, policies: Collection, leave: Document, configure: Callable[..., None], as_user: AsUser
+    dana: User,
+    bob: User,
+    policies: Collection,
+    leave: Document,
+    configure: Callable[..., None],
+    as_user: AsUser,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ScriptedOllama() as server:
         configure(OLLAMA_URL=server.url)
@@ -249,6 +255,14 @@ def test_the_composer_offers_what_is_on_offer_and_keeps_what_was_picked(
     assert picked in thread
     refused = client.post("/", {"question": QUESTION, "model": "ollama:nobody"})
     assert refused.status_code == 422 and "not on offer" in refused.content.decode()
+    monkeypatch.setattr("rag.views.answers.start", lambda answer_id: None)
+    again = reverse("answer_again", args=[first.pk])
+    for posted, wanted in (({}, first.wanted_model), ({"model": ""}, ""), ({"model": "ollama:nobody"}, None)):
+        before = Answer.objects.count()
+        client.post(again, posted)
+        newest = Answer.objects.order_by("created").last()
+        assert newest is not None
+        assert (newest.wanted_model if Answer.objects.count() > before else None) == wanted
 
 
 def test_a_manager_says_which_model_answers_from_a_collection(
