@@ -34,7 +34,10 @@ def ollama() -> Iterator[ScriptedOllama]:
 @pytest.fixture(scope="session")
 def site(ollama: ScriptedOllama, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The shared installation, with every sample document read."""
-    with Installed(tmp_path_factory.mktemp("site") / "data", ollama_url=ollama.url) as running:
+    # A server that says that it is full is asked again for so long.
+    patience = {"FOOTNOTE_FIRST_TOKEN_SECONDS": "20"}
+    folder = tmp_path_factory.mktemp("site") / "data"
+    with Installed(folder, ollama_url=ollama.url, environment=patience) as running:
         with Person(running.url) as person:
             person.wait_until_read()
         yield running

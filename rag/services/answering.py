@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -146,7 +147,7 @@ async def follow(answer_id: UUID, *, after: str) -> AsyncGenerator[tuple[str, ev
         if not await in_db(is_running, answer_id):
             return
         async for entry in entries:
-            if entry is None and not await in_db(is_running, answer_id):
+            if entry is None and not await hub().for_all(answer_id, partial(in_db, is_running, answer_id), fresh=1.0):
                 return
             yield entry
             if entry is not None and isinstance(entry[1], events.LAST):

@@ -69,6 +69,9 @@ class Job:
 
     id: UUID
     kind: str
+    name: str
+    file: str
+    digest: str
     title: str
     stage: str
     done: int
@@ -176,6 +179,9 @@ def jobs() -> list[Job]:
         Job(
             id=row.pk,
             kind=row.kind,
+            name=row.name,
+            file=row.file,
+            digest=row.digest,
             title=row.file or row.name,
             stage=_stage(row.stage),
             done=row.done,

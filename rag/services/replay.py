@@ -8,7 +8,8 @@ Nothing here is needed afterwards: a finished answer is in the database, and a l
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 from uuid import UUID
@@ -89,6 +90,7 @@ class Hub:
         self._listening = connect(listening=True)
         self._followers: dict[str, set[asyncio.Queue[Entry | None]]] = {}
         self._stoppers: dict[str, asyncio.Event] = {}
+        self._asked: dict[str, tuple[float, asyncio.Task[bool]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -138,6 +140,16 @@ class Hub:
         for queues in self._followers.values():
             for queue in queues:
                 queue.put_nowait(None)
+
+    async def for_all(self, answer_id: UUID, ask: Callable[[], Coroutine[Any, Any, bool]], *, fresh: float) -> bool:
+        """What `ask` says, asked once in `fresh` seconds for all followers of the answer."""
+        now = time.monotonic()
+        asked, task = self._asked.get(str(answer_id), (0.0, None))
+        if task is None or now - asked > fresh:
+            task = asyncio.create_task(ask())
+            self._asked = {key: one for key, one in self._asked.items() if now - one[0] <= fresh}
+            self._asked[str(answer_id)] = (now, task)
+        return await asyncio.shield(task)  # a follower that goes does not take the answer from the others
 
     @asynccontextmanager
     async def stopper(self, answer_id: UUID) -> AsyncIterator[asyncio.Event]:
