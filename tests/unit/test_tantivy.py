@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from rag.backends.errors import Damaged
 from rag.backends.keywords.base import Entry
 from rag.backends.keywords.tantivy import KIND, SEAL, TantivyIndex
 from rag.backends.keywords.words import clean, pieces, telling, treated_as, words
-from rag.domain.types import Everything
+from rag.domain.types import Everything, Except, Only
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,27 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
     hits = index.search("zebra", limit=9, allowed=Everything())
     wanted = {number: bm25(text) for number, text in enumerate(texts) if text in holding}
     assert {hit.chunk_id: hit.score for hit in hits} == pytest.approx(wanted, abs=1e-3)
+
+
+def test_every_filter_gives_the_best_of_what_it_lets_through_however_many_that_are(tmp_path: Path) -> None:
+    """Few ids are a filter inside the index, of many more is fetched and dropped; those allowed may be the worst of all."""
+    chance = random.Random(3)
+    count = 2_000
+    entries = [
+        Entry(n, " ".join(["zebra"] * chance.randint(1, 6) + ["yak"] * chance.randint(0, 9))) for n in range(count)
+    ]
+    index = TantivyIndex.create(tmp_path / "1")
+    index.change(add=entries, remove=[])
+    index.refresh()
+    every = index.search("zebra yak", limit=count, allowed=Everything())
+    assert len(every) == count
+    order = [hit.chunk_id for hit in every]
+    for size in (1, 10, 40, 100, 300, 1_000, 1_900, 2_000):
+        for ids in (frozenset(chance.sample(order, size)), frozenset(order[-size:]), frozenset(order[:size])):
+            allowed = [hit for hit in every if hit.chunk_id in ids]
+            barred = [hit for hit in every if hit.chunk_id not in ids]
+            assert index.search("zebra yak", limit=20, allowed=Only(ids)) == allowed[:20]
+            assert index.search("zebra yak", limit=20, allowed=Except(ids)) == barred[:20]
 
 
 @pytest.mark.parametrize(

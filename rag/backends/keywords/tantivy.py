@@ -59,8 +59,9 @@ LOCK = ".footnote.lock"
 _GIVEN = "footnote_given"  # the words are made here, not by tantivy
 _FIELD = re.compile(r"field=(\d+)")
 _HEAP = 15_000_000  # bytes; the least that tantivy takes for a writing thread
-_FILTER_IDS = 1_000  # up to here a filter inside the index is quicker than fetching more and dropping
-_OVERFETCH = (1_000, 5_000)
+# What a passage more costs, in microseconds: named in a filter inside the index, and fetched to be dropped where it is not allowed.
+_NAMED, _FETCHED = 2.2, 0.6
+_SPARE = 1.5  # times as many are fetched as should do: those allowed are not spread evenly over the hits
 _DECIMALS = 4  # BM25 is a float32 sum whose order varies; this is finer than any difference that means something
 _COMPONENTS = frozenset({"idx", "pos", "term", "store", "fast", "fieldnorm"})
 _FOOTER_MAGIC = 1337
@@ -129,11 +130,8 @@ class TantivyIndex(KeywordIndex):
             return _best(searcher, query, limit)
         if isinstance(allowed, Only) and not allowed.ids:
             return []
-        if isinstance(allowed, Except) or len(allowed.ids) > _FILTER_IDS:
-            hits = _overfetched(searcher, query, limit, allowed)
-            if hits is not None:
-                return hits
-        return _best(searcher, self._inside(query, allowed), limit)
+        hits = _overfetched(searcher, query, limit, allowed)
+        return _best(searcher, self._inside(query, allowed), limit) if hits is None else hits
 
     def scores(self, question: str, *, ids: frozenset[int], pool: Statistics) -> list[Hit]:
         searcher = self._searcher
@@ -360,7 +358,7 @@ def _best(searcher: Any, query: Any, limit: int) -> list[Hit]:
     """The `limit` best hits, ties by smaller id: where a tie crosses the limit, all of its members are fetched."""
     total = int(searcher.num_docs)
     wanted = min(limit, total)
-    fetched = min(wanted + 1, total)
+    fetched = min(2 * wanted + 1, total)  # a second search costs more than these: passages of like length tie often
     while True:
         scores, numbers = _fetch(searcher, query, fetched)
         if len(scores) < fetched or fetched == total or scores[-1] < scores[wanted - 1]:
@@ -369,13 +367,24 @@ def _best(searcher: Any, query: Any, limit: int) -> list[Hit]:
 
 
 def _overfetched(searcher: Any, query: Any, limit: int, allowed: Only | Except) -> list[Hit] | None:
-    """The `limit` best allowed hits out of more than that, or None when too few of them are allowed to be sure."""
-    for fetched in _OVERFETCH:
-        scores, numbers = _fetch(searcher, query, max(fetched, limit + 1))
-        passed = frozenset(allowed_ids(allowed, numbers))
-        kept = [Hit(number, score) for number, score in zip(numbers, scores, strict=True) if number in passed]
-        if len(scores) < fetched or (len(kept) >= limit and scores[-1] < kept[limit - 1].score):
+    """The `limit` best allowed hits out of more than that; None where a filter inside the index is quicker, or too few of what
+    was fetched are allowed to be sure."""
+    total, ids = int(searcher.num_docs), allowed.ids
+    among = len(ids) if isinstance(allowed, Only) else max(total - len(ids), 1)
+    fetched = max(int(_SPARE * limit * total / among), limit + 1)
+    while fetched * _FETCHED < len(ids) * _NAMED:
+        with _damage("the index cannot be searched"):
+            found = searcher.search(query, limit=fetched, count=False).hits
+            numbers = searcher.fast_field_values("chunk", [address for _, address in found]) if found else []
+        inside = isinstance(allowed, Only)
+        kept = [
+            Hit(number, round(score, _DECIMALS))
+            for number, (score, _) in zip(numbers, found, strict=True)
+            if (number in ids) is inside
+        ]
+        if len(found) < fetched or (len(kept) >= limit and round(found[-1][0], _DECIMALS) < kept[limit - 1].score):
             return sorted(kept, key=_order)[:limit]
+        fetched *= 4
     return None
 
 
