@@ -17,10 +17,11 @@ from django.utils.translation import gettext as _
 from rag.domain import metrics
 from rag.domain.errors import Permanent
 from rag.domain.types import Everything
-from rag.models import Answer, Chunk, EmbeddingModel, JudgedPlace
+from rag.models import Answer, Chunk, EmbeddingModel, JudgedPlace, Page
 from rag.models import Collection as StoredCollection
 from rag.services import embedding_models
 from rag.services.indexing import Reader
+from rag.services.kept_questions import Words, carrying
 from rag.slots import Model, embedding_model, model_of, question_embedder
 
 QUESTIONS = 200  # asked in all
@@ -151,21 +152,13 @@ def ndcg(ranking: Sequence[int], right: Collection[int]) -> float:
 def _kept(collection: UUID) -> list[Question]:
     """Those whose right passages are there."""
     rows = JudgedPlace.objects.filter(question__collection=collection, document__deleted__isnull=True)
-    right: dict[str, set[int]] = {}
+    asked: dict[str, list[Words]] = {}
     for text, document, quote in rows.order_by("-question_id").values_list("question__text", "document", "quote"):
-        right.setdefault(text, set()).update(_carrying(document, quote))
-    return [Question(collection, text, frozenset(ids)) for text, ids in right.items() if ids]
-
-
-def _carrying(document: UUID, quote: str) -> list[int]:
-    """The passages of the document that hold the quoted words, or a part of them; all where none are quoted."""
-    chunks = Chunk.objects.for_maintenance().filter(document=document).values_list("pk", "text")
-    words = _plain(quote)
-    return [pk for pk, text in chunks if not words or words in (plain := _plain(text)) or plain in words]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
+        asked.setdefault(text, []).append((document, quote))
+    places = {place for places in asked.values() for place in places}
+    carried = carrying(places, chunks=Chunk.objects.for_maintenance(), pages=Page.objects.all())
+    right = {text: frozenset[int]().union(*(carried[place] for place in places)) for text, places in asked.items()}
+    return [Question(collection, text, ids) for text, ids in right.items() if ids]
 
 
 def _last_asked(collection: UUID, most: int) -> list[Question]:

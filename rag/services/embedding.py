@@ -35,7 +35,7 @@ from rag.services.attempts import attempt
 from rag.services.following import follow
 from rag.services.leases import Lease, LeaseLost, lease_end
 from rag.services.library import next_version
-from rag.services.queues import Turn, TurnOver, Work, send
+from rag.services.queues import Turn, TurnOver, Work, send, send_model
 from rag.services.steps import step
 from rag.slots import passage_embedder, token_counter
 
@@ -99,7 +99,7 @@ def _send_for_models_beside() -> None:
     waiting = list(beside.values_list("pk", flat=True))
     if waiting and not _waits(Work.EMBEDDING.queue(bulk=True)):
         for model_id in waiting:
-            tasks.send(tasks.reembed, model_id, queue=Work.EMBEDDING.queue(bulk=True))
+            send_model(model_id)
 
 
 def _waits(queue: str) -> bool:

@@ -39,7 +39,7 @@ from rag.domain import chunking
 from rag.domain.errors import Permanent
 from rag.models import Collection, EmbeddingModel, Vector
 from rag.models.embedding_model import EmbeddingState
-from rag.services import indexing, preparation, reembedding
+from rag.services import indexing, preparation, queues, reembedding
 from rag.slots import Model, base_model, embedding_model, model_of, question_embedder
 
 log = structlog.get_logger(__name__)
@@ -316,7 +316,7 @@ def embed(actor: User | None, name: str) -> EmbeddingModel:
         if not changed.update(state=EmbeddingState.EMBEDDING, failures=0, message="", seen=0):
             raise Permanent(_("“%(name)s” is being removed.") % {"name": name})
         audit.record("embedding_model.embedding", actor=actor, subject=row, name=name)
-        reembedding.send(row.pk)
+        queues.send_model(row.pk)
     row.refresh_from_db()
     return row
 

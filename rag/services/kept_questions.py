@@ -21,6 +21,7 @@ from rag.domain.places import Place, Stretch
 from rag.domain.quoted import Pages, letters, overlap
 from rag.domain.types import Scope
 from rag.models import Chunk, Collection, Document, JudgedPlace, KeptQuestion, Page
+from rag.models.content import ChunkQuerySet, PageQuerySet
 from rag.models.ranking import QuestionOrigin
 from rag.services import field_csv, question_files
 from rag.services.question_files import Row, Wrong
@@ -29,7 +30,7 @@ KEPT_MOST = 5000  # in one collection: learning from more would take minutes and
 QUESTION_MOST = 2000  # characters
 QUOTE_MOST = 5000
 
-_Words = tuple[UUID, str]  # a document, and the letters of what is quoted of it
+Words = tuple[UUID, str]  # a document, and the letters of what is quoted of it
 
 
 @dataclass
@@ -111,7 +112,8 @@ class _Contents:
     def of(self, document: UUID) -> Pages | None:
         """The document's pages, or None where nothing of it can be searched."""
         if self._last is None or self._last[0] != document:
-            texts = _texts(document, self._scope)
+            chunks = Chunk.objects.visible_to(self._scope).filter(document_id=document)
+            texts = _texts(chunks, Page.objects.readable_by(self._scope.principal))
             self._last = document, Pages(texts) if texts else None
         return self._last[1]
 
@@ -123,7 +125,7 @@ class _Known:
         self._collection = collection
         self._left = KEPT_MOST - KeptQuestion.objects.filter(collection=collection).count()
         self._questions: dict[str, KeptQuestion] = {}
-        self._places: defaultdict[int, set[_Words]] = defaultdict(set)
+        self._places: defaultdict[int, set[Words]] = defaultdict(set)
         uploaded = KeptQuestion.objects.filter(collection=collection, origin=QuestionOrigin.UPLOADED)
         for question in uploaded.prefetch_related("places"):
             self._questions.setdefault(question.text.casefold(), question)
@@ -240,12 +242,16 @@ def judged(collection_id: UUID, scope: Scope) -> list[Judged]:
         question__collection_id__in=scope.collections,
         document__in=Document.objects.usable_by(scope.principal, role=Role.READER),
     ).order_by("question_id", "id")
-    wanted: dict[str, tuple[int, str, list[_Words]]] = {}
+    wanted: dict[str, tuple[int, str, list[Words]]] = {}
     for question_id, text, document, quote in rows.values_list("question_id", "question__text", "document", "quote"):
         _first, _text, places = wanted.setdefault(text.casefold(), (question_id, text, []))
         if (document, quote) not in places:
             places.append((document, quote))
-    carried = _carried({place for _id, _text, places in wanted.values() for place in places}, scope)
+    carried = carrying(
+        {place for _id, _text, places in wanted.values() for place in places},
+        chunks=Chunk.objects.visible_to(scope),
+        pages=Page.objects.readable_by(scope.principal),
+    )
     found = []
     for question_id, text, places in wanted.values():
         # Two quotes in the very same passages are one place: a passage can be found but once.
@@ -261,34 +267,33 @@ def unanswered(collection_id: UUID) -> list[str]:
     return list(found.values_list("text", flat=True))
 
 
-def _carried(places: Iterable[_Words], scope: Scope) -> dict[_Words, frozenset[int]]:
-    """The passages that carry each place; read a document at a time, for the text of a whole collection may not fit into memory."""
+def carrying(places: Iterable[Words], *, chunks: ChunkQuerySet, pages: PageQuerySet) -> dict[Words, frozenset[int]]:
+    """Those of the passages `chunks`, cut from `pages`, that carry each place: hold the quoted words, or a part of them; all of the
+    document where none are quoted. Read a document at a time, for the text of a whole collection may not fit into memory."""
     quotes: defaultdict[UUID, list[str]] = defaultdict(list)
     for document, quote in places:
         quotes[document].append(quote)
-    found: dict[_Words, frozenset[int]] = {}
+    found: dict[Words, frozenset[int]] = {}
     for document, quoted in quotes.items():
-        chunks = list(_stretches(document, scope))
-        pages = Pages(_texts(document, scope) if any(quoted) else [])
+        own = chunks.filter(document_id=document)
+        stretches = list(_stretches(own))
+        texts = Pages(_texts(own, pages) if any(quoted) else [])
         for quote in quoted:
-            spots = pages.find(quote) if quote else None
+            spots = texts.find(quote) if quote else None
             found[document, quote] = frozenset(
-                chunk for chunk, own in chunks if spots is None or any(overlap(own, spot) for spot in spots)
+                chunk for chunk, at in stretches if spots is None or any(overlap(at, spot) for spot in spots)
             )
     return found
 
 
-def _stretches(document: UUID, scope: Scope) -> Iterator[tuple[int, Stretch]]:
-    """Each readable passage of the document: its id, and where it stands."""
-    rows = Chunk.objects.visible_to(scope).filter(document_id=document).order_by("ordinal")
-    for chunk, page_from, start, page_to, end in rows.values_list("id", "page_from", "start", "page_to", "end"):
+def _stretches(chunks: ChunkQuerySet) -> Iterator[tuple[int, Stretch]]:
+    """Each of a document's passages: its id, and where it stands."""
+    rows = chunks.order_by("ordinal").values_list("id", "page_from", "start", "page_to", "end")
+    for chunk, page_from, start, page_to, end in rows:
         yield chunk, Stretch(Place(page_from, start), Place(page_to, end))
 
 
-def _texts(document: UUID, scope: Scope) -> list[str]:
-    """The pages of the reading that the document's readable passages were cut from."""
-    extraction = (
-        Chunk.objects.visible_to(scope).filter(document_id=document).values_list("extraction_id", flat=True)[:1]
-    )
-    pages = Page.objects.readable_by(scope.principal).filter(extraction_id__in=list(extraction))
-    return list(pages.order_by("place").values_list("text", flat=True))
+def _texts(chunks: ChunkQuerySet, pages: PageQuerySet) -> list[str]:
+    """The pages of the reading that a document's passages were cut from."""
+    extraction = chunks.values_list("extraction_id", flat=True)[:1]
+    return list(pages.filter(extraction_id__in=list(extraction)).order_by("place").values_list("text", flat=True))

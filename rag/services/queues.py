@@ -36,6 +36,11 @@ def send(work: Work, revision_id: int, *, bulk: bool) -> None:
     tasks.send(task, revision_id, queue=work.queue(bulk=bulk))
 
 
+def send_model(model_id: int) -> None:
+    """Queues the embedding of passages by a model beside the one in use once the transaction commits: behind what people upload."""
+    tasks.send(tasks.reembed, model_id, queue=Work.EMBEDDING.queue(bulk=True))
+
+
 class TurnOver(Exception):
     """Others go first now: the run keeps what it has done, gives its lease back and waits in its queue again."""
 

@@ -24,18 +24,13 @@ from rag.services.attempts import ATTEMPTS, IN_WORK, is_disk_full
 from rag.services.following import follow
 from rag.services.leases import Lease, LeaseLost, free
 from rag.services.library import next_version
-from rag.services.queues import Turn, TurnOver, Work
+from rag.services.queues import Turn, TurnOver, Work, send_model
 from rag.services.steps import step
 from rag.slots import model_of, passage_embedder
 
 # Passages that are looked up at a time: alike lengths share a batch, and among a million finding the next ones takes most of a second.
 _FETCHED = 64 * embedding.EMBED_BATCH
 _BULK = True  # behind what people upload
-
-
-def send(model_id: int) -> None:
-    """Has the model embed what it lacks once the transaction commits."""
-    tasks.send(tasks.reembed, model_id, queue=Work.EMBEDDING.queue(bulk=_BULK))
 
 
 def sweep_stale() -> int:
@@ -54,7 +49,7 @@ def sweep_stale() -> int:
     if not ids or tasks.waiting(Work.EMBEDDING.queue(bulk=_BULK)):
         return 0
     for model_id in ids:
-        send(model_id)
+        send_model(model_id)
     return len(ids)
 
 
@@ -104,7 +99,7 @@ def run(model_id: int) -> None:
         return
     except TurnOver:
         _release(lease)
-        send(model_id)
+        send_model(model_id)
     except RagError as error:
         _failed(lease, error.message, final=isinstance(error, Permanent))
     except Exception as error:
