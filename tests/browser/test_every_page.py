@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.once]
 # For programs, or no HTML; and the page that asks before any deletion, which needs a field here.
 NO_PAGES = {
     *("health_live", "health_ready", "answer_stream", "collection_events", "original", "page_picture", "fields_csv"),
-    *("import_csv", "field_delete", "answer_export", "conversation_export"),
+    *("import_csv", "field_delete", "answer_export", "conversation_export", "private_files"),
 }
 SIGNED_OUT = {"account_login"}
 # From the smallest phone that is sold to a wide screen.
@@ -42,7 +42,9 @@ def addresses(site: Installed, person: Person) -> dict[str, str]:
     collection = _first(r"/collections/([0-9a-f-]{36})/", person.collection())
     cited = re.search(r'href="(/documents/([0-9a-f-]{36})/revisions/\d+/pages/\d+/\?[^"]+)"', whole)
     assert cited is not None
+    person.post(reverse("readings"), {"question": samples.SUGGESTED[1], "document": cited[2]})
     known = imported(person) | {
+        "reading": _first(r"(/readings/[0-9a-f-]{36}/)", person.page(reverse("document", args=[cited[2]]))),
         "conversation": reverse("conversation", args=[conversation]),
         "conversation_share": reverse("conversation_share", args=[conversation]),
         "shared": reverse("shared", args=[conversation]),
