@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import audit
-from core.db import in_db
+from core.db import in_db, in_db_for_lease
 from core.models import User
 from rag.backends.llms.base import LLM
 from rag.backends.llms.ollama_files import Step
@@ -199,7 +199,7 @@ async def _keep(lease: Lease, progress: _Progress, work: "asyncio.Task[_Result]"
     """Writes down how far it is and renews the lease; ends the work when somebody stops it or has taken it over."""
     while True:
         try:
-            if await in_db(_beat, lease, progress.step):
+            if await in_db_for_lease(_beat, lease, progress.step):
                 work.cancel()
         except LeaseLost:
             work.cancel()

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import audit
-from core.db import in_db
+from core.db import in_db, in_db_for_lease
 from rag.backends.llms.base import LLM
 from rag.config import rag_config
 from rag.domain import events, prompting, support
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 async def produce(answer_id: UUID) -> None:
     """Brings a pending answer to its end. Returns quietly when another process has it."""
-    lease = await in_db(_claim, answer_id)
+    lease = await in_db_for_lease(_claim, answer_id)
     if lease is None:
         return
     writer = Log(hub().client, answer_id, lease.attempt)
@@ -58,8 +58,8 @@ async def _keep(lease: Lease, written: Written, answer_id: UUID) -> None:
     try:
         while True:
             await asyncio.sleep(rag_config().lease_seconds / 12)
-            await in_db(lease.write, text=written.text)
-            if await in_db(Answer.objects.filter(pk=answer_id, stop_asked=True).exists):
+            await in_db_for_lease(lease.write, text=written.text)
+            if await in_db_for_lease(Answer.objects.filter(pk=answer_id, stop_asked=True).exists):
                 await hub().ask_to_stop(answer_id)
     except LeaseLost:
         await hub().ask_to_stop(answer_id)
