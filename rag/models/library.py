@@ -164,7 +164,10 @@ class Document(models.Model):
             models.Index(fields=("collection", "deleted", "title"), name="document_by_title"),
             models.Index(fields=("collection", "deleted", "-created"), name="document_by_date"),
             # Few documents have these; each question asks for them.
-            models.Index(fields=("collection",), condition=Q(superseded_by__isnull=False), name="document_superseded"),
+            # With `deleted`: SQLite otherwise takes one that has it, and reads every document of a collection at each search.
+            models.Index(
+                fields=("collection", "deleted"), condition=Q(superseded_by__isnull=False), name="document_superseded"
+            ),
             models.Index(
                 fields=("collection", "valid_from"), condition=Q(valid_from__isnull=False), name="document_by_first_day"
             ),
