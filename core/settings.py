@@ -342,6 +342,8 @@ RAG = {
     "QUESTION_EMBEDDER": "rag.backends.embedders.openvino.OpenVinoEmbedder",
     "RERANKER": "rag.backends.rerankers.cross_encoder.CrossEncoderReranker",
     "RERANKER_FOLDER": env_str("FOOTNOTE_RERANKER"),
+    "ENTAILMENT": "rag.backends.entailment.onnx.OnnxEntailment",
+    "ENTAILMENT_FOLDER": env_str("FOOTNOTE_ENTAILMENT"),
 }
 # Seconds between signs of life on an idle answer stream; proxies close silent connections, often after 60.
 STREAM_HEARTBEAT = 15.0

@@ -35,6 +35,18 @@ def reranking_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
+def entailment_model(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The folder that FOOTNOTE_ENTAILMENT names, if any, holds a model that can be used; otherwise every answer would fail."""
+    from rag.slots import entailment
+
+    try:
+        entailment()
+    except Permanent as error:
+        return [Error(f"FOOTNOTE_ENTAILMENT: {error.message}", id="footnote.E013")]
+    return []
+
+
+@register()
 def parsers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """No media type or file ending is claimed by two parsers."""
     from rag.backends.parsers import claimed_twice

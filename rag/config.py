@@ -50,6 +50,8 @@ class RagConfig:
     question_embedder: str
     reranker: str
     reranker_folder: str  # "": none
+    entailment: str
+    entailment_folder: str  # "": none
 
     @property
     def ollama_urls(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from rag.backends.embedders.base import Embedder, Identity
 from rag.backends.embedders.tokens import TokenCounter
+from rag.backends.entailment.base import Entailment
 from rag.backends.keywords.base import KeywordIndex
 from rag.backends.rerankers.base import Reranker
 from rag.backends.sandbox import Sandbox
@@ -200,6 +201,16 @@ def reranker() -> Reranker | None:
     if not config.reranker_folder:
         return None
     made: Reranker = import_string(config.reranker)(folder=config.reranker_folder, threads=config.embed_threads)
+    return made
+
+
+@_once
+def entailment() -> Entailment | None:
+    """The model that FOOTNOTE_ENTAILMENT names, None where it names none; its weights are loaded when it first judges."""
+    config = rag_config()
+    if not config.entailment_folder:
+        return None
+    made: Entailment = import_string(config.entailment)(folder=config.entailment_folder, threads=config.embed_threads)
     return made
 
 

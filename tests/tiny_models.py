@@ -1,6 +1,7 @@
 """Tiny sentence-transformers models with random weights, saved as their library saves them."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,35 @@ def change(folder: Path, name: str, **values: Any) -> None:
     settings = json.loads(file.read_text()) if file.is_file() else {}
     settings |= values
     file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+
+
+def entailment(folder: Path, *, reads: int = 128, seed: int = 0) -> Path:
+    """A classifier of pairs with three labels, two layers and random weights, as ONNX in the new folder `folder`."""
+    import torch
+    from transformers import BertForSequenceClassification, BertTokenizerFast
+
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    torch.manual_seed(seed)
+    labels = {0: "contradiction", 1: "entailment", 2: "neutral"}
+    config = _config(reads, id2label=labels, label2id={name: place for place, name in labels.items()})
+    model = BertForSequenceClassification(config).eval()
+    config.save_pretrained(folder)
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=reads).save_pretrained(folder)
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, of what depends on the example's shape
+        torch.onnx.export(
+            model,
+            tuple(torch.ones((1, 8), dtype=torch.long) for _ in names),
+            str(folder / "model.onnx"),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names},
+            opset_version=17,
+            dynamo=False,
+        )
+    return folder
 
 
 def cross_encoder(folder: Path, *, reads: int = 128, seed: int = 0) -> Path:

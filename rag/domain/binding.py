@@ -6,10 +6,11 @@ belong to each alone ("6 % in the north and 2 % in the south").
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rag.domain.reading import Fact, Statement
+from rag.domain.words import STOPWORDS
 
 _MARGIN = 0.08  # by how much the words must fit another value better to doubt a value that stands in the passage
 _CLEAR = 0.55  # how well they must fit it to contradict
@@ -99,7 +100,7 @@ def _fit(fact: Fact, said: Statement, weights: Mapping[str, float], other: Fact,
         if same:
             got += weight * _nearness(other.place, same, before=each.place < fact.place)
     mine, theirs = fact.value, other.value
-    if mine and theirs and mine.noun and theirs.noun:
+    if mine and theirs and mine.noun and theirs.noun and mine.noun not in STOPWORDS:
         total += _NOUN
         got += _NOUN * (mine.noun == theirs.noun)
     return got / total if total else 1.0
@@ -120,12 +121,16 @@ def _owner(fact: Fact, said: Statement, fitting: Match, beside: Sequence[Fact]) 
     mine = _meant(fact, said)
     scores = [_said_share(own, mine) for own in owned]
     this = scores[group.index(fitting.fact)]
+    if (
+        this is None
+    ):  # "from Norrhaven at 06:40 and 15:10, and from the island at 08:20": what leads to another value counts alone
+        scores = [score if part.leads else None for score, part in zip(scores, owned, strict=True)]
     best = max((score for score in scores if score is not None), default=None)
     # All that belongs to another alone is said, or much more of it.
-    if this is None or best is None or not (best >= this + _OWNED or this < best == 1):
+    if best is None or not (best == 1 if this is None else best >= this + _OWNED or this < best == 1):
         return None
     other = group[scores.index(best)]
-    return Match(fitting.place, other, fitting.fit, clear=best - this >= 2 * _OWNED)
+    return Match(fitting.place, other, fitting.fit, clear=this is not None and best - this >= 2 * _OWNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class _Part:
 
     words: frozenset[str]
     facts: tuple[Fact, ...]
+    leads: bool = False  # whether some of it stands before the value
 
 
 def _owned(statement: Statement, group: Sequence[Fact]) -> list[_Part]:
@@ -151,7 +157,11 @@ def _owned(statement: Statement, group: Sequence[Fact]) -> list[_Part]:
     leads = any(ends[0] < at < group[1].place for at in others)
     starts = [0 if leads else group[0].place, *(end + 1 for end in ends)]
     parts = [_part(statement, first, last, group) for first, last in zip(starts, [*ends, 10**6], strict=True)]
-    return [_alone(part, [each for each in parts if each is not part]) for part in parts]
+    alone = [_alone(part, [each for each in parts if each is not part]) for part in parts]
+    return [
+        replace(part, leads=any(first <= at < value.place for at in others))
+        for part, first, value in zip(alone, starts, group, strict=True)
+    ]
 
 
 def _part(statement: Statement, first: int, last: int, group: Sequence[Fact]) -> _Part:

@@ -80,13 +80,13 @@ _NUMBER = re.compile(
     rf"(?<![\w.,])(?:(?P<before>{_SIGN})\s?"
     rf"|(?P<place>(?:{_PLACES})\s{{0,2}}))?(?P<sign>[-−](?=\d))?(?P<digits>{_DIGITS})(?!\d)"
     rf"(?P<half>½|\s(?:and|und)\s+(?:a|one|ein)\s+hal(?:f|b|be)\b)?(?:\s?(?P<scale>{_alternatives(SCALES)})\b\.?)?"
-    rf"(?:[\s-]?(?P<after>{_alternatives(UNITS)})(?!\w)"
+    rf"(?:(?!\s[€$£]\s?\d)[\s-]?(?P<after>{_alternatives(UNITS)})(?!\w)"
     rf"|\s{_BETWEEN}(?P<later>{_alternatives(n for n in UNITS if len(n) > 2)})(?!\w))?",
     re.IGNORECASE,
 )
 _SPELLED = re.compile(
-    rf"\b(?P<word>{NUMERAL}|{COMPOUND})\b(?P<half>\s(?:and|und)\s+(?:a|one|ein)\s+hal(?:f|b|be)\b)?"
-    rf"(?:[\s-](?P<after>{_alternatives(UNITS)})(?!\w)"
+    rf"\b(?=[adefnostvz])(?P<word>{NUMERAL}|{COMPOUND})\b(?P<half>\s(?:and|und)\s+(?:a|one|ein)\s+hal(?:f|b|be)\b)?"
+    rf"(?:(?!\s[€$£]\s?\d)[\s-](?P<after>{_alternatives(UNITS)})(?!\w)"
     rf"|\s{_BETWEEN}(?P<later>{_alternatives(n for n in UNITS if len(n) > 2)})(?!\w))?",
     re.IGNORECASE,
 )
@@ -136,7 +136,8 @@ _NO_RATE = word_set(
 _ORDINAL = re.compile(r"(?i)\d+(?:st|nd|rd|th)")
 _GLUED = re.compile(rf"(?i)\d+(?:{_alternatives(n for n in UNITS if n[0].isalpha())}|k|m|bn|mn)")
 _RANGE = re.compile(r"\s*(?:to|–|—|-|bis|and|und|or|oder|up to|bis zu|,)\s*", re.IGNORECASE)
-_NOUN = re.compile(r"[\s-](?P<noun>[^\W\d_]{3,})")
+_NOUN = re.compile(r"[\s-](?P<noun>[^\W\d_]{2,}|[\w€$£])")
+_YEAR = re.compile(r"(?:1[6-9]|20)\d\d")
 
 
 class Kind(StrEnum):
@@ -189,7 +190,7 @@ _BOUND_AFTER = re.compile(
 class Quantity:
     """A value at code points [start, end) of a text: every reading that its form allows, and its unit or "".
 
-    `bound` says whether it is a least or a most, `noun` is the word behind a number that has no unit.
+    `bound` says whether it is a least or a most, `noun` is the word or sign behind a number that has no unit.
     """
 
     kind: Kind
@@ -269,7 +270,8 @@ def _in_lists(text: str, found: list[Quantity]) -> list[Quantity]:
     result = list(found)
     for place in range(len(result) - 2, -1, -1):
         one, other = result[place], result[place + 1]
-        if one.kind is not Kind.NUMBER or one.unit or not _RANGE.fullmatch(text, one.end, other.start):
+        year = _YEAR.fullmatch(one.text) and not _YEAR.fullmatch(other.text)  # "14 tonnes in 2022 and 9 tonnes in 2023"
+        if one.kind is not Kind.NUMBER or one.unit or year or not _RANGE.fullmatch(text, one.end, other.start):
             continue
         if other.kind is Kind.NUMBER and other.unit and other.unit != SECTION:
             result[place] = replace(one, unit=other.unit, noun="")

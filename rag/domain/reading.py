@@ -90,44 +90,23 @@ def _counts_otherwise(mine: Quantity, theirs: Quantity) -> bool:
     if mine.kind is not Kind.NUMBER or theirs.kind is not Kind.NUMBER:
         return False
     bare, other = (mine, theirs) if not mine.unit else (theirs, mine)
-    if bare.unit or not other.unit or not bare.noun:
-        return False
-    return other.unit not in CURRENCIES and stem(bare.noun) not in _NEUTRAL
+    return not bare.unit and bool(other.unit) and other.unit not in CURRENCIES and bool(_counted(bare))
 
 
-_NEUTRAL = frozenset(
-    map(
-        stem,
-        [
-            "and",
-            "and",
-            "or",
-            "und",
-            "oder",
-            "the",
-            "is",
-            "are",
-            "was",
-            "in",
-            "on",
-            "per",
-            "for",
-            "pro",
-            "je",
-            "a",
-            "an",
-            "to",
-            "bis",
-            "up",
-        ],
-    )
-)
+def _counted(value: Quantity) -> str:
+    """What a bare number counts: the word behind it, where that is no little word."""
+    return "" if value.noun in STOPWORDS or len(value.noun) < 2 else stem(value.noun)
 
 
 def _same_count(mine: Quantity, theirs: Quantity) -> bool:
-    if mine.unit or theirs.unit or _is_year(mine) is not _is_year(theirs):
+    if _is_year(mine) is not _is_year(theirs):
         return False
-    return not mine.noun or not theirs.noun or stem(mine.noun) == stem(theirs.noun)
+    if mine.unit and not theirs.unit:
+        return not theirs.noun  # "the small press holds 60 litres, the large one 240."
+    if mine.unit or theirs.unit:
+        return False
+    one, other = _counted(mine), _counted(theirs)
+    return not one or not other or one == other
 
 
 def _is_year(value: Quantity) -> bool:
@@ -182,7 +161,7 @@ class Reading:
 def read(passage: str) -> Reading:
     """What the checker knows of a passage."""
     found = tuple(statement(passage, start, end) for start, end in sentences(passage))
-    return Reading(flat(passage)[0], found, frozenset().union(*(each.words for each in found)))
+    return Reading(folded(passage), found, frozenset().union(*(each.words for each in found)))
 
 
 def statement(text: str, start: int = 0, end: int | None = None) -> Statement:
@@ -245,16 +224,24 @@ def _named(text: str, values: list[Quantity]) -> list[tuple[int, int, Quantity |
     ]
 
 
+_FLAT = re.compile(r"\w+|[%€$£§]")
+
+
+def folded(text: str) -> str:
+    """The text folded to words with single blanks and no punctuation."""
+    return " ".join(word.casefold() for word in _FLAT.findall(text))
+
+
 def flat(text: str) -> tuple[str, list[int]]:
-    """The text folded to words with single blanks and no punctuation, and where each of its code points came from."""
-    folded: list[str] = []
+    """The text as `folded`, and where each of its code points came from."""
+    letters: list[str] = []
     places: list[int] = []
-    for match in re.finditer(r"\w+|[%€$£§]", text):
-        if folded:
-            folded.append(" ")
+    for match in _FLAT.finditer(text):
+        if letters:
+            letters.append(" ")
             places.append(match.start())
         for offset, letter in enumerate(match.group()):
             low = letter.casefold()
-            folded.append(low)
+            letters.append(low)
             places.extend([match.start() + offset] * len(low))
-    return "".join(folded), places
+    return "".join(letters), places

@@ -26,7 +26,7 @@ from enum import StrEnum
 from rag.domain import binding, claims
 from rag.domain.binding import Place
 from rag.domain.quantities import Bound, Kind
-from rag.domain.reading import Fact, Reading, Statement, flat, read, statement
+from rag.domain.reading import Fact, Reading, Statement, flat, folded, read, statement
 from rag.domain.words import stem
 
 _CARRIED = 0.55  # share of content words from which a sentence counts as carried
@@ -237,14 +237,14 @@ def _by_words(
 
 
 def _verbatim(sentence: str, said: Statement, passages: Sequence[str], readings: Sequence[Reading]) -> Support | None:
-    words = flat(sentence)[0]
+    words = folded(sentence)
     if len(words) < 3:
         return None
     for index, passage in enumerate(passages):
         if f" {words} " not in f" {readings[index].flat} ":
             continue
-        folded, origins = flat(passage)
-        at = f" {folded} ".index(f" {words} ")
+        whole, origins = flat(passage)
+        at = f" {whole} ".index(f" {words} ")
         start, end = origins[at], origins[at + len(words) - 1] + 1
         touched = [each for each in readings[index].statements if each.start < end and start < each.end]
         same = all(any(_same(fact, other) for each in touched for other in each.facts) for fact in said.facts)
@@ -366,7 +366,7 @@ def _wrong_name(
 
 def _wrong_quotations(sentence: str, readings: Sequence[Reading]) -> Iterator[_Trouble]:
     for match in _QUOTED.finditer(sentence):
-        words = flat(match.group(match.lastindex or 0))[0]
+        words = folded(match.group(match.lastindex or 0))
         # One quoted word is emphasis as often as a quotation.
         if " " in words and not any(words in reading.flat for reading in readings):
             reason = "The quoted words do not stand in the cited passage."

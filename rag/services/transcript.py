@@ -13,6 +13,7 @@ from rag.domain.proper_names import names
 from rag.domain.repair import Cited, Offered, cited
 from rag.domain.types import Delta, Source, StopReason
 from rag.services.replay import Log
+from rag.slots import entailment
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,10 @@ class Transcript:
             await self._tell_checked(sentence, await asyncio.to_thread(self._cited, sentence))
 
     def _cited(self, sentence: citations.AnswerSentence) -> Cited:
-        return cited(sentence.text, sentence.citations, self._offered, known=self._known)
+        model = entailment()
+        return cited(
+            sentence.text, sentence.citations, self._offered, known=self._known, judge=model.judge if model else None
+        )
 
     async def _tell_checked(self, sentence: citations.AnswerSentence, found: Cited) -> None:
         before = self._builder.text[: sentence.start]

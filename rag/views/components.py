@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from core.http import SignedIn
-from rag.domain.highlight import mark_words
+from rag.domain.highlight import mark_spans, mark_words
 from rag.models.conversation import AnswerState
 from rag.services.answer_view import AnswerView, Chip, QuoteView, SentenceView, SourceView
 
@@ -24,9 +24,28 @@ _NONE = "No source is cited."
 _SENTENCES = (
     SentenceView(0, "The monthly fee is €1,450.", paragraph=True, chips=(_CHIP,), verdict="supported", reason=""),
     SentenceView(1, "It changes every January.", paragraph=False, chips=(_CHIP,), verdict="partly", reason=_UNSURE),
-    SentenceView(2, "It is due on the fifth.", paragraph=True, chips=(_CHIP,), verdict="contradicted", reason=_WRONG),
+    SentenceView(
+        2,
+        "It is due on the fifth.",
+        paragraph=True,
+        chips=(replace(_CHIP, repaired=True),),
+        verdict="contradicted",
+        reason=_WRONG,
+        parts=mark_spans("It is due on the fifth.", [(17, 22)]),
+        replaceable=True,
+    ),
     SentenceView(3, "A deposit is asked for.", paragraph=False, chips=(), verdict="unsupported", reason=_NONE),
     SentenceView(4, "", paragraph=False, chips=(), verdict="unchecked", reason="", hidden=True),
+    SentenceView(
+        5,
+        "Invoices name the period that they are for.",
+        paragraph=True,
+        chips=(_CHIP,),
+        verdict="quoted",
+        reason="",
+        replaceable=True,
+        written="Invoices name no period.",
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""Judges of whether one text follows from another: for the sentences that rules leave undecided."""
