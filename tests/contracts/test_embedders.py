@@ -18,6 +18,7 @@ from rag.backends.embedders.openvino import LEAST_AGREEMENT, OpenVinoEmbedder, e
 from rag.backends.embedders.samples import SAMPLES
 from rag.backends.embedders.sentence_transformers import SentenceTransformersEmbedder
 from rag.backends.embedders.weights import find_weights
+from rag.domain.ranking import FLUENT
 from tests.contracts.discovery import backends_of
 
 FOUND = backends_of(embedders, Embedder)  # type: ignore[type-abstract]
@@ -163,7 +164,9 @@ def test_the_bundled_model_reads_english_fluently_german_less_and_spells_what_it
         "ระยะเวลาแจ้งล่วงหน้านานเท่าใด",
     ):
         assert fluency(spelled) < 0.5
-    assert fluency("2024?") == math.inf
+    assert fluency("2024, is it?") == math.inf
+    # Short words are no spelling.
+    assert fluency("Who do I ring when I wake up ill, and by what time?") >= FLUENT
 
 
 @pytest.mark.parametrize("kind", FOUND)

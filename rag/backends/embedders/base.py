@@ -49,7 +49,7 @@ class Embedder(ABC):
         """float32 of shape (dimension,), unit length."""
 
     def fluency(self, text: str) -> float:
-        """Letters that the model reads at a time, where it reads more than one: about 4 in a language that its vocabulary was made
-        for, near 0 where it spells. Infinity for a text without letters, and where there is no vocabulary."""
+        """Letters that the model reads at a time, where it reads more than one: about 5 in a language that its vocabulary was made
+        for, near 0 where it spells. Infinity for a text of short words alone, and where there is no vocabulary."""
         del text
         return math.inf

@@ -2,6 +2,8 @@
 
 import math
 import re
+import unicodedata
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,26 +18,36 @@ _PIECE = 1 << 16
 # One of these says as much as several letters of an alphabet.
 _SYLLABLE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _LETTERS_A_SYLLABLE = 3
+_LEAST_LETTERS = 4  # of a word that tells: any vocabulary may hold "der", and "I" is no spelling
 _UNKNOWN = ("[UNK]", "<unk>")
 
 
 def fluency(tokenizer: Any, text: str) -> float:
-    """See `Embedder.fluency`: the letters in pieces of several letters, over all pieces with a letter.
+    """See `Embedder.fluency`: the letters in pieces of several letters, over all pieces, in words of four letters or more.
 
     A vocabulary made of English text knows words and syllables of it, and single letters of everything else: Arabic, Greek or Thai
     become rows of letters, or of pieces unknown, and the vectors say next to nothing.
     """
+    words = deque(match.span() for match in re.finditer(r"\S+", text) if _letters(match.group()) >= _LEAST_LETTERS)
     unknown = {tokenizer.token_to_id(name) for name in _UNKNOWN}
     found = tokenizer.encode(text, add_special_tokens=False)
     pieces = read = 0
     for number, (start, end) in zip(found.ids, found.offsets, strict=True):
+        while words and words[0][1] <= start:
+            words.popleft()
         letters = sum(map(str.isalpha, text[start:end]))
-        if not letters:
+        if not letters or not words or start < words[0][0]:
             continue
         pieces += 1
         if letters > 1 and number not in unknown:
             read += letters + (_LETTERS_A_SYLLABLE - 1) * len(_SYLLABLE.findall(text, start, end))
     return read / pieces if pieces else math.inf
+
+
+def _letters(word: str) -> int:
+    """The letters of a word and the signs on them."""
+    signs = sum(unicodedata.category(character)[0] in "LM" for character in word)
+    return signs + (_LETTERS_A_SYLLABLE - 1) * len(_SYLLABLE.findall(word))
 
 
 class TokenCounter:
