@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files import File
 from django.db import transaction
 from django.db.models import Q
@@ -116,6 +117,7 @@ def panel(reader: User, conversation: Conversation | None, errors: Sequence[str]
         "private_working": any(file.in_work for file in shown),
         "private_errors": errors,
         "private_hours": rag_config().private_file_hours,
+        "private_most": settings.UPLOAD_FORM_LIMIT,
     }
 
 
@@ -219,7 +221,7 @@ def sweep() -> int:
 
 @transaction.atomic
 def _expire(shelf_id: UUID) -> None:
-    shelf = Collection.objects.select_for_update().select_related("conversation").filter(pk=shelf_id).first()
+    shelf = Collection.objects.select_for_update().filter(pk=shelf_id).first()
     if shelf is None or shelf.deleted is not None:
         return
     if shelf.conversation is None or shelf.conversation.deleted is not None:
