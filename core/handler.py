@@ -35,6 +35,14 @@ class PageHandler(ASGIHandler):
         if request.path_info.startswith(self._static):
             response: HttpResponseBase = await super().get_response_async(request)
             return response
+        return await self._page(request)
+
+    async def _get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        """What the chain of static files gives where there is no such file: the page that says so. Raised here, it would be made
+        in a thread that never gives its connection back."""
+        return await self._page(request)
+
+    async def _page(self, request: HttpRequest) -> HttpResponseBase:
         # Any executor will do, whatever the annotation says: it is handed to the loop's run_in_executor.
         threads = cast("ThreadPoolExecutor", self.threads)
         return await sync_to_async(self._pages.get_response, thread_sensitive=False, executor=threads)(request)
