@@ -111,6 +111,7 @@ class AnswerView:
     feedback: str = ""  # "up", "down" or nothing
     kept: bool = False  # its asker lets collections learn from it
     partial: str = ""  # text saved so far of an answer that broke off
+    dropped: int = 0  # passages that the model was not sent, to keep within what it can read
     timings: Mapping[str, float] = field(default_factory=dict)
     filters: Sequence[str] = ()  # "client = Meyer"
     warnings: Sequence[Tag] = ()  # what of its cited sources does not hold, or not any more
@@ -352,6 +353,7 @@ def _view(
         created=answer.created,
         feedback=feedback,
         partial=answer.text if complete and not sentences and answer.state not in RUNNING else "",
+        dropped=answer.dropped if answer.model else 0,
         timings=answer.timings,
         together=answer.together,
         waiting=_waiting(answer),
@@ -381,11 +383,6 @@ def _notice(answer: Answer, *, hidden: bool, unquoted: bool) -> str:
     if answer.parameters.get("cut"):
         parts.append(
             _("The model's server read only part of what it was sent: do not rely on this answer, check the passages.")
-        )
-    if answer.dropped:
-        parts.append(
-            _("%(count)d of the passages were left out of what the model was sent, to keep within what it can read.")
-            % {"count": answer.dropped}
         )
     if unquoted:
         parts.append(_("Some quotations are from documents that you may no longer see; they are left out."))

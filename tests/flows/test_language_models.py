@@ -284,3 +284,22 @@ def test_a_manager_says_which_model_answers_from_a_collection(
     as_user(alice).post(url, {"model": ""})
     policies.refresh_from_db()
     assert policies.language_model == ""
+
+
+def test_a_small_model_gets_a_short_prompt_and_the_page_says_how_many_passages_it_was_not_sent(
+    dana: User, bob: User, alice: User, policies: Collection, add_text: Callable[..., Document],
+    configure: Callable[..., None], as_user: AsUser,
+) -> None:  # fmt: skip
+    for n in range(5):
+        add_text(alice, policies, f"leave-{n}.md", LEAVE.replace("27 days", f"2{n} days"))
+    with ScriptedOllama() as server:
+        configure(OLLAMA_URL=server.url)
+        assert models_admin.choose(dana, server.model).billions == 1.2
+        answer = asked(bob, policies)
+        configure(PROMPT="full")
+        whole = asked(bob, policies)
+    assert (answer.parameters["profile"], answer.dropped, len(answer.parameters["order"])) == ("short", 2, 3)
+    assert (whole.parameters["profile"], whole.dropped) == ("full", 0)
+    assert [row.offered for row in answer.sources.order_by("number")] == [True, True, True, False, False]
+    shown = as_user(bob).get(reverse("answer", args=[answer.pk])).content.decode()
+    assert "It was not sent 2 of the passages" in shown
