@@ -15,7 +15,14 @@ def slots(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     config = rag_config()
     errors: list[CheckMessage] = []
     vectors = [path for _, path in config.vector_indexes]
-    for path in (*vectors, config.keyword_index, config.passage_embedder, config.question_embedder, config.reranker):
+    for path in (
+        *vectors,
+        config.keyword_index,
+        config.passage_embedder,
+        config.question_embedder,
+        config.reranker,
+        config.entailment,
+    ):
         module = path.rpartition(".")[0]
         if find_spec(module) is None:
             errors.append(Error(f"{path} cannot be found.", id="footnote.E010"))

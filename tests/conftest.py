@@ -53,8 +53,9 @@ def forget_everything() -> None:
     """Empties what this process has cached."""
     rag_config.cache_clear()
     slots.forget_models()
-    reranker: Any = slots.reranker
-    reranker.cache_clear()
+    made: Any
+    for made in (slots.reranker, slots.entailment):
+        made.cache_clear()
     indexing.close_readers()
     cache.clear()
 

@@ -15,6 +15,7 @@ from rag.domain.types import Delta, Source
 from rag.models import Answer, AnswerSource, Citation, Collection, Conversation, Document, Sentence
 from rag.models.conversation import AnswerState
 from rag.services import answer_view
+from rag.services.export.pages import _remark
 from rag.services.replay import Log
 from rag.services.transcript import CheckedSentence, Transcript, Written
 from tests.flows.test_one_question import answered
@@ -164,3 +165,11 @@ def test_charlie_cannot_change_what_bob_s_answer_says(
     assert not Sentence.objects.filter(quoted=True).exists()
     assert not answer_view.view_of(wrong, alice).sentences[0].replaceable
     assert Conversation.objects.get(pk=wrong.conversation_id).owner_id != alice.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_says_that_the_words_are_the_passage_s(client: Client, bob: User, wrong: Answer) -> None:
+    client.force_login(bob)
+    client.post(words(wrong.pk), {"put": "0"})
+    text = "\n".join(_remark(sentence) for sentence in answer_view.view_of(wrong, bob).sentences)
+    assert "The passage's own words" in text

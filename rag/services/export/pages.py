@@ -17,7 +17,7 @@ from core.models import User
 from rag.domain.text import one_line
 from rag.models import Answer, AnswerSource, Conversation
 from rag.models.conversation import AnswerState
-from rag.services.answer_view import AnswerView, Chip, QuoteView, SentenceView, views_of
+from rag.services.answer_view import QUOTED, AnswerView, Chip, QuoteView, SentenceView, views_of
 
 # IPTC's code for media that a model made; Article 50 of the AI Act asks for a mark that programs can read.
 MADE_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -155,6 +155,8 @@ def _remark(sentence: SentenceView) -> str:
         return _("The source says otherwise. %(reason)s") % {"reason": reason}
     if sentence.verdict == "unsupported":
         return reason or _("Not found in the cited passage.")
+    if sentence.verdict == QUOTED:
+        return _("The passage's own words, in place of what the model wrote.")
     return _("Partly supported.") if sentence.verdict == "partly" else ""
 
 
