@@ -77,6 +77,9 @@ class ShareForm(forms.Form):
         super().__init__(data)
         known = {"people": sharing.people(user), "teams": sharing.teams(user)}
         for name, model in (("people", User), ("teams", Team)):
+            if not known[name]:
+                del self.fields[name]  # a heading over nothing
+                continue
             field = self.fields[name]
             field.queryset = model.objects.filter(pk__in=[each.pk for each in known[name]])  # type: ignore[attr-defined]
             field.widget = forms.CheckboxSelectMultiple(choices=field.choices)  # type: ignore[attr-defined]
@@ -90,7 +93,7 @@ class ShareForm(forms.Form):
 
     def chosen(self) -> list[User | Team]:
         """Those that were ticked."""
-        return [*self.cleaned_data["people"], *self.cleaned_data["teams"]]
+        return [*self.cleaned_data.get("people", ()), *self.cleaned_data.get("teams", ())]
 
 
 class ValidityForm(forms.Form):

@@ -360,6 +360,7 @@
       grow(area);
       area.focus();
       area.setSelectionRange(area.value.length, area.value.length);
+      event.target.scrollIntoView({ block: "nearest" });
     },
     true,
   );
@@ -440,6 +441,7 @@
   document.addEventListener("htmx:afterSettle", (event) => {
     const form = event.detail.requestConfig?.elt;
     openStreams(event.detail.elt);
+    document.getElementById(form?.dataset?.shows)?.scrollIntoView({ block: "nearest" });
     const added = event.detail.elt.matches?.(".answer") ? event.detail.elt : document.getElementById("thread")?.lastElementChild;
     if (form?.matches?.("[data-composer], .actions form") && event.detail.xhr?.status < 300 && event.detail.target?.id === "thread") {
       if (added?.dataset.conversationUrl && composer()) composer().action = added.dataset.conversationUrl;
