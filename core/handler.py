@@ -5,10 +5,11 @@ the loop for a page, and opens a thread and a connection for each request. A vie
 Static files alone go the other way: they need no thread.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
@@ -29,6 +30,13 @@ class PageHandler(ASGIHandler):
         self._pages = BaseHandler()
         self._pages.load_middleware(is_async=False)
         self._static: str = settings.STATIC_URL
+        self._signals = ThreadPoolExecutor(max_workers=1, thread_name_prefix="signals")
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        """Serves one request. What Django's signals call around it has a thread that all requests share: one of its own would stay
+        for as long as the response streams, a thread for every open answer."""
+        async with ThreadSensitiveContext(executor=self._signals):
+            await super().__call__(scope, receive, send)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The response to any request; what a view raises has become a page by then."""
