@@ -187,7 +187,7 @@ QUESTION = "After how many days does the insurance pay for a broken instrument?"
 INSURED = (
     "# Insurance\n\n"
     + "Premiums are due in the month of the invoice. " * 12
-    + "\n\nThe insurance pays for a broken instrument after 19 days. "
+    + "\n\nAfter 19 days the insurance does pay for a broken instrument. "
     + "A broken instrument is reported to the office at once, with a picture of the instrument. " * 6
     + "\n\n"
     + "Cover ends with the calendar year. " * 16
@@ -195,7 +195,7 @@ INSURED = (
     + "Bicycles stand in front of the house. " * 30
 )
 # On the same words, so that what stands around the answer is not itself among the sources.
-OTHERS = "\n\n".join(f"# Part {number}\n\nAn instrument of insurance {number} is for days." for number in range(7))
+OTHERS = "\n\n".join(f"# Part {number}\n\nAn instrument of insurance {number}." for number in range(7))
 
 
 @pytest.fixture
@@ -209,20 +209,20 @@ def gathered(user: User, collection: Collection) -> tuple[Answer, Job]:
     lease = Lease.take(Answer, answer.pk, Q(state=AnswerState.PENDING))
     assert lease is not None
     job = gathering.gather(answer.pk, lease)
-    job.quotes = quoting.best_quotes(job.question, job.sources)
+    job.quotes = quoting.quoted(job.question, job.sources).quotes
     gathering.store_quotes(lease, job)
     answer.refresh_from_db()
     return answer, job
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_answer_rests_on_the_section_and_its_quotes_and_marks_on_what_was_found(
     alice: User, policies: Collection, insured: None
 ) -> None:
     answer, job = gathered(alice, policies)
-    best = next(source for source in job.sources if "19 days" in source.text)
-    assert best.found is not None
-    assert "after 19 days" in best.text[slice(*best.found)]
-    assert best.text.startswith("Insurance")
+    best = next((source for source in job.sources if "19 days" in source.text), None)
+    assert best is not None and best.found is not None, [source.text for source in job.sources]
+    assert "After 19 days" in best.text[slice(*best.found)]
     assert "calendar year" in best.text
     assert "Parking" not in best.text
     pinned = AnswerSource.objects.get(answer=answer, number=best.number)
@@ -244,6 +244,7 @@ def test_an_answer_rests_on_the_section_and_its_quotes_and_marks_on_what_was_fou
             at += len(part.text)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_answer_pinned_before_passages_were_read_around_shows_as_it_did(
     alice: User, policies: Collection, insured: None
 ) -> None:
