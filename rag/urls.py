@@ -92,6 +92,7 @@ urlpatterns = [
     path("collections/<uuid:collection_id>/quality/upload/", quality.upload, name="quality_upload"),
     path("collections/<uuid:collection_id>/quality/delete/", quality.delete, name="quality_delete"),
     path("collections/<uuid:collection_id>/quality/learn/", quality.learn, name="quality_learn"),
+    path("collections/<uuid:collection_id>/quality/threshold/", quality.threshold, name="quality_threshold"),
     path("collections/<uuid:collection_id>/quality/<int:ranker_id>/switch/", quality.switch, name="quality_switch"),
     path("documents/<uuid:document_id>/", documents.document, name="document"),
     path("documents/<uuid:document_id>/fields/", fields.document, name="document_fields"),

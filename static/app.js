@@ -291,6 +291,13 @@
     const picker = event.target.closest(".picker");
     if (picker) pickerLabel(picker);
   });
+  // A refusal was asked again elsewhere: the conversation goes on there, and the composer says so.
+  document.addEventListener("submit", (event) => {
+    const there = event.target.matches("[data-ask-there]") && event.submitter?.value;
+    const boxes = there ? all("input[name=collections]", composer() ?? document.createElement("form")) : [];
+    boxes.forEach((box) => (box.checked = box.value === there));
+    boxes[0]?.dispatchEvent(new Event("change", { bubbles: true }));
+  });
 
   // --- Copying an answer: the text with [n], then the list of its sources
   const plain = (article) => {

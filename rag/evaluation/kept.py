@@ -13,7 +13,7 @@ from rag.services.measurements import index_kinds
 def measure_collection(collection: Collection) -> Measured:
     """A collection on its kept questions, where it is, as one who manages it finds; a place counts as found with the first
     passage that carries it. Raises ValueError with a sentence where there is nothing to measure."""
-    scope = scope_for(_manager(collection), asked=[collection.pk])
+    scope = scope_for(manager_of(collection), asked=[collection.pk])
     questions = [as_asked(question) for question in kept_questions.judged(collection.pk, scope)]
     if not questions:
         raise ValueError(f"{collection.name} has no kept questions whose passages are known.")
@@ -21,7 +21,8 @@ def measure_collection(collection: Collection) -> Measured:
     return Measured(collection.name, passages, measure(questions, scope), indexes=index_kinds(collection.pk))
 
 
-def _manager(collection: Collection) -> User:
+def manager_of(collection: Collection) -> User:
+    """Somebody who manages the collection, as whom it is measured. Raises ValueError with a sentence where nobody does."""
     for user in User.objects.filter(is_active=True, memberships__team__grants__collection=collection).distinct():
         if may(user, collection, need=Need.MANAGE):
             return user

@@ -25,3 +25,13 @@ class EvidenceThreshold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.collection_id}: {self.value:.3f}"
+
+    @property
+    def rightly_refused(self) -> int:
+        """How many of the unanswerable questions it refused."""
+        return round(self.rightly * self.unanswerable)
+
+    @property
+    def wrongly_refused(self) -> int:
+        """How many of the answerable questions it refused."""
+        return round(self.wrongly * self.answerable)

@@ -23,7 +23,7 @@ from rag.domain.support import Verdict
 from rag.domain.types import Message, Role, Source
 from rag.models import Answer, AnswerSource, Citation, Conversation, KeptQuestion, Page, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
-from rag.services import answer_standing, document_view, modes, page_view, replay, turns, validity
+from rag.services import answer_standing, document_view, elsewhere, modes, page_view, replay, turns, validity
 from rag.services.branches import Version
 from rag.services.private_files import unread_notes
 from rag.services.validity import Standing, Tag
@@ -124,6 +124,7 @@ class AnswerView:
     why_not: str = ""  # of an answer that was not good: a FeedbackKind, and the reader's words
     why_not_words: str = ""
     waiting: str = ""  # how many questions are before it, while it waits for the model
+    elsewhere: Sequence[tuple[UUID, str]] = ()  # collections, with their names, that have evidence and were not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
     unread = _unread(answers, reader)
     wanted = modes.sentences(answers, reader)
     late = unread_notes(answers, reader)
+    others = elsewhere.named(answers, reader)
     sentences = list(
         Sentence.objects.filter(answer__in=answers).prefetch_related("citations__source").order_by("ordinal")
     )
@@ -235,6 +237,7 @@ def views_of(answers: Sequence[Answer], reader: User) -> list[AnswerView]:
                 kept=answer.pk in kept,
                 mode=wanted.get(answer.pk, ""),
                 unread_files=late.get(answer.pk, ""),
+                elsewhere=others.get(answer.pk, ()),
                 why_not=given.kind if given is not None else "",
                 why_not_words=given.reason if given is not None else "",
             )

@@ -15,7 +15,7 @@ from rag.domain.followups import Turn
 from rag.domain.surroundings import room
 from rag.domain.types import Message, Source
 from rag.models import Answer, AnswerSource, Sentence
-from rag.services import branches, modes, retrieve
+from rag.services import branches, elsewhere, modes, retrieve, thresholds
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
 from rag.services.private_files import unread as unread_files
@@ -31,10 +31,11 @@ class Job:
     answer: Answer
     question: str
     sources: list[Source]
-    enough: bool
+    threshold: float  # of the evidence: what lies below is refused
     history: list[Message]
     quotes: list[Quote]
     timings: dict[str, float]
+    likelihood: float = 0.0  # that the sources answer
 
 
 def gather(answer_id: UUID, lease: Lease) -> Job:
@@ -43,9 +44,7 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
     asker = answer.conversation.owner
     earlier = branches.before(answer, most=2 * TURNS)
     asked = list(answer.conversation.collections.values_list("id", flat=True))
-    scope = scope_for(
-        asker, asked=asked, conditions=from_json(answer.filters), conversation=answer.conversation_id
-    )
+    scope = scope_for(asker, asked=asked, conditions=from_json(answer.filters), conversation=answer.conversation_id)
     waiting_for = unread_files(asker, answer.conversation)
     # Asked again, a question does not follow itself.
     said = [] if answer.alone else [other for other in earlier if other.question != answer.question][-TURNS:]
@@ -58,7 +57,9 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
         AnswerSource.objects.filter(answer=answer).delete()
         Sentence.objects.filter(answer=answer).delete()
         AnswerSource.objects.bulk_create(pinned(answer, source) for source in sources)
-        lease.write(standalone=found.standalone, together=together, text="", quotes=[], waiting_for=waiting_for)
+        lease.write(
+            standalone=found.standalone, together=together, text="", quotes=[], elsewhere=[], waiting_for=waiting_for
+        )
         audit.record(
             "question.searched",
             actor=asker,
@@ -66,8 +67,8 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
             documents=sorted({str(source.document_id) for source in sources}),
         )
     history = readable_history(asker, modes.free_to_repeat(earlier[-HISTORY_TURNS:]))
-    enough = bool(sources) and found.evidence.enough
-    return Job(answer, found.standalone, sources, enough, history, [], dict(found.timings))
+    threshold = thresholds.threshold_for(sources)
+    return Job(answer, found.standalone, sources, threshold, history, [], dict(found.timings))
 
 
 def _turns(asker: User, earlier: Sequence[Answer]) -> list[Turn]:
@@ -102,8 +103,26 @@ def pinned(answer: Answer, source: Source) -> AnswerSource:
 def store_quotes(lease: Lease, job: Job) -> None:
     lease.write(
         quotes=[{"number": quote.number, "start": quote.start, "end": quote.end} for quote in job.quotes],
+        evidence=job.likelihood,
         timings=job.timings,
     )
+
+
+def store_elsewhere(lease: Lease, job: Job) -> None:
+    """Looks where else an answer may stand, and stores which collections have evidence."""
+    asker = job.answer.conversation.owner
+    asked = set(job.answer.conversation.collections.values_list("id", flat=True))
+    named, looked_at = elsewhere.look(asker, job.question, asked)
+    with lease.guarded():
+        lease.write(elsewhere=[str(collection) for collection in named])
+        if looked_at:
+            audit.record(
+                "question.searched",
+                actor=asker,
+                subject=job.answer,
+                documents=sorted({str(source.document_id) for source in looked_at}),
+                elsewhere=True,
+            )
 
 
 def mark_offered(answer_id: UUID, numbers: list[int]) -> None:

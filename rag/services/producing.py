@@ -23,7 +23,7 @@ from rag.domain.errors import Permanent, RagError
 from rag.models import Answer, AnswerSource, Citation, Sentence
 from rag.models.conversation import EXTRACTIVE, RUNNING, AnswerState
 from rag.services import modes, prompts, quoting, turns
-from rag.services.gathering import Job, gather, mark_offered, store_quotes
+from rag.services.gathering import Job, gather, mark_offered, store_elsewhere, store_quotes
 from rag.services.language_models import ready_llm
 from rag.services.leases import Lease, LeaseLost
 from rag.services.replay import Log, hub
@@ -108,10 +108,15 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: Written) ->
     await tell(writer, events.Sources(len(job.sources)))
     job.timings["sources"] = since(started)
     await in_db(lease.write, timings=job.timings)
-    if not job.enough:
-        return events.Refused()
-    # Side by side: the quotes are computed here, the model reads its prompt elsewhere.
+    if not job.sources:
+        return await _refused(job, lease, started)
     quoting_task = asyncio.create_task(_quote(job, lease, writer))
+    if not await in_db(quoting.is_clear, job.question, job.sources, job.threshold):
+        # The sentences decide whether a model is asked at all.
+        await quoting_task
+        if job.likelihood < job.threshold:
+            return await _refused(job, lease, started)
+    # Else side by side: the quotes are computed here, the model reads its prompt elsewhere.
     try:
         # As late as can be: a lock that was set a moment ago holds.
         model = None if await in_db(modes.without_model, job.answer) else await ready_llm(job.answer)
@@ -129,7 +134,16 @@ async def _work(answer_id: UUID, lease: Lease, writer: Log, written: Written) ->
         found = await asyncio.to_thread(conflicts, _statements(job, written), job.sources)
         timings = job.timings | {"total": since(started)}
         await in_db(lease.write, timings=timings, cut_off=written.cut_off, conflicts=found)
+    if refused:
+        await in_db(store_elsewhere, lease, job)
     return events.Refused() if refused else events.Finished()
+
+
+async def _refused(job: Job, lease: Lease, started: float) -> events.Event:
+    """The ending without an answer, which names other collections that may have one."""
+    await in_db(store_elsewhere, lease, job)
+    await in_db(lease.write, timings=job.timings | {"total": since(started)})
+    return events.Refused()
 
 
 def _statements(job: Job, written: Written) -> list[tuple[int, str]]:
@@ -147,7 +161,9 @@ def _statements(job: Job, written: Written) -> list[tuple[int, str]]:
 async def _quote(job: Job, lease: Lease, writer: Log) -> None:
     """Finds, stores and tells of the verbatim sentences."""
     started = time.perf_counter()
-    job.quotes = await in_db(quoting.best_quotes, job.question, job.sources)
+    found = await in_db(quoting.quoted, job.question, job.sources)
+    job.likelihood = found.likelihood
+    job.quotes = found.quotes if found.likelihood >= job.threshold else []
     job.timings["quotes"] = since(started)
     await in_db(store_quotes, lease, job)
     await tell(writer, events.Extract(len(job.quotes)))

@@ -15,12 +15,13 @@ from django.views.decorators.http import require_GET, require_POST
 
 from core.http import SignedIn
 from rag.access import Need, collection_for
+from rag.domain import evidence
 from rag.domain.errors import Permanent
 from rag.domain.learning import FEWEST
 from rag.forms import QuestionsForm
 from rag.models import Collection, Ranker
 from rag.models.ranking import RankerKind
-from rag.services import field_csv, kept_questions, learning, rankers
+from rag.services import field_csv, kept_questions, learning, rankers, thresholds
 from rag.services.kept_questions import Taken
 from rag.slots import reranker
 from rag.views.quality_figures import over_time, standing
@@ -48,7 +49,9 @@ def _page(request: SignedIn, found: Collection, *, status: int = 200, **extra: o
         "rows": kept_questions.rows(request.user, list(questions), learned.by_question),
         "count": questions.paginator.count,
         "fewest": FEWEST,
-        "enough": questions.paginator.count >= FEWEST,
+        "enough": kept_questions.of(found).filter(answerable=True).count() >= FEWEST,
+        "threshold": thresholds.own(found),
+        "shipped": evidence.THRESHOLD,
         "rankings": [learned, reranked] if model or reranked.on else [learned],
         "over_time": over_time(found),
         "reranker": model.name if model else "",
@@ -141,4 +144,13 @@ def switch(request: SignedIn, collection_id: UUID, ranker_id: int) -> HttpRespon
                 rankers.turn_down(request.user, ranker)
     except Permanent as error:
         messages.error(request, error.message)
+    return redirect("quality", found.pk)
+
+
+@require_POST
+def threshold(request: SignedIn, collection_id: UUID) -> HttpResponse:
+    """Goes back to the shipped threshold of the evidence."""
+    found = collection_for(request.user, collection_id, need=Need.MANAGE)
+    thresholds.reset(request.user, found)
+    messages.success(request, _("From the next question on, what is refused is decided as shipped."))
     return redirect("quality", found.pk)

@@ -83,6 +83,7 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "quality_upload": (("POST", "S S S N N N R N"),),
     "quality_delete": (("POST", "S S S N N N O N"),),
     "quality_learn": (("POST", "S S S N N N R N"),),
+    "quality_threshold": (("POST", "S S S N N N R N"),),
     "quality_switch": (("POST", "S S S N N N R N"),),
     "document": (("GET", "S S S N O O O N"),),
     "document_fields": (("GET", "S S S N N O O N"), ("POST", "S S S N N R R N")),

@@ -26,7 +26,7 @@ from rag.access import scope_for_all
 from rag.domain.extracts import Quote
 from rag.domain.types import Source
 from rag.models import Collection, Grant
-from rag.services import embedding, ingest, library, quoting, retrieve
+from rag.services import embedding, ingest, library, quoting, retrieve, thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,12 @@ def ask_all(actor: User) -> list[Asked]:
 def _ask(actor: User, question: samples.Question) -> Asked:
     found = retrieve.search(question.question, scope_for_all(actor))
     ranks = [source.number for source in found.sources if question.found_in(source.text)]
-    quotes = quoting.best_quotes(question.question, found.sources)
-    refused = not found.evidence.enough
+    quoted = quoting.quoted(question.question, found.sources)
+    quotes = quoted.quotes
+    refused = quoted.likelihood < thresholds.threshold_for(found.sources)
     text = "\n".join(quote.text for quote in quotes)
     answered = not refused and question.answered_by(text)
-    return Asked(question, ranks[0] if ranks else 0, refused, answered, found.evidence.score, found.sources, quotes)
+    return Asked(question, ranks[0] if ranks else 0, refused, answered, quoted.likelihood, found.sources, quotes)
 
 
 def summary(asked: Sequence[Asked]) -> dict[str, int]:

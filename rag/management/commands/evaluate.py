@@ -1,4 +1,5 @@
-"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH|COLLECTION`, `… chunking PATH`: measures what is promised, in tables."""
+"""`manage.py evaluate parsers FOLDER`, `… retrieval PATH|COLLECTION`, `… answers PATH|COLLECTION`, `… chunking PATH`: measures what
+is promised, in tables."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.db.models import Q
@@ -14,7 +16,10 @@ from django.db.models import Q
 from rag.domain.errors import RagError
 
 if TYPE_CHECKING:
+    from rag.backends.llms.base import LLM
     from rag.domain.chunking import Sizes
+    from rag.domain.thresholds import Estimate
+    from rag.evaluation.answers import Answers
     from rag.evaluation.retrieval import Measured
     from rag.models import Collection
 
@@ -78,6 +83,27 @@ class Command(BaseCommand):
         chunking.add_argument("--most-documents", type=int, metavar="N", help="only the first N: quicker, and easier")
         chunking.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors here")
 
+        answers = kinds.add_parser(
+            "answers", help="ask questions of which some have no answer, and say what was refused and what was said"
+        )
+        answers.add_argument(
+            "target",
+            metavar="PATH|COLLECTION",
+            help="a question set with unanswerable questions, a folder of several, or the name or id of a collection",
+        )
+        answers.add_argument("--only", default="", metavar="TEXT", help="only sets whose name holds this")
+        answers.add_argument("--model", default="", metavar="NAME", help="a language model on offer; else quotes alone")
+        answers.add_argument(
+            "--most", type=int, metavar="N", help="at most so many questions of each kind, evenly taken"
+        )
+        answers.add_argument("--results", type=Path, metavar="FILE", help="write a line of JSON for each question here")
+        answers.add_argument("--cache", type=Path, metavar="FOLDER", help="keep the vectors of public sets here")
+        answers.add_argument(
+            "--keep",
+            action="store_true",
+            help="of a collection: keep the threshold that its kept questions teach",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Ends with an error when a file broke its parser, or a set cannot be measured."""
         if options["what"] == "parsers":
@@ -85,6 +111,9 @@ class Command(BaseCommand):
             return
         if options["what"] == "chunking":
             self._chunking(**{name: options[name] for name in ("folder", "sizes", "header", "most_documents", "cache")})
+            return
+        if options["what"] == "answers":
+            self._answers(options)
             return
         measured = self._measured(options)
         if options["results"]:
@@ -200,6 +229,93 @@ class Command(BaseCommand):
         self._summary([measured])
         return measured
 
+    def _answers(self, options: dict[str, Any]) -> None:
+        from rag.evaluation import answers
+
+        try:
+            found = list(self._asked(options))
+        except (ValueError, RagError) as error:
+            raise CommandError(str(error)) from None
+        except DatabaseError as error:
+            raise CommandError("The database is not ready. Run `manage.py migrate`.") from error
+        if not found:
+            raise CommandError("No set was measured: none of them is named so.")
+        if options["results"]:
+            with options["results"].open("w", encoding="utf-8") as lines:
+                for each in found:
+                    lines.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in answers.as_lines(each))
+
+    def _asked(self, options: dict[str, Any]) -> "Iterable[Answers]":
+        """Asks one set after the other, and prints the figures of each."""
+        from rag.config import rag_config
+        from rag.evaluation import answers, datasets
+        from rag.evaluation.filling import VectorCache
+        from rag.evaluation.temporary import temporary_installation
+
+        model = _model(options["model"])
+        folder = Path(options["target"])
+        if not folder.is_dir():
+            collection = _collection(options["target"])
+            found = answers.measure_collection(collection, told=self._tell, model=model)
+            self._figures(found)
+            if options["keep"]:
+                self._keep_threshold(collection, found)
+            yield found
+            return
+        cache = VectorCache(options["cache"] or rag_config().data / "cache" / "evaluation")
+        for path in datasets.find(folder):
+            dataset = datasets.load(path, root=folder)
+            if options["only"] not in dataset.name:
+                continue
+            with temporary_installation():
+                found = answers.measure_set(dataset, cache=cache, told=self._tell, model=model, most=options["most"])
+            self._figures(found)
+            yield found
+
+    def _keep_threshold(self, collection: "Collection", found: "Answers") -> None:
+        from rag.domain.thresholds import ANSWERABLE_FEWEST, UNANSWERABLE_FEWEST
+        from rag.services import thresholds
+
+        kinds = {"answerable": found.scores(answerable=True), "unanswerable": found.scores(answerable=False)}
+        kept = thresholds.learn(collection, **kinds)
+        if kept is None:
+            raise ValueError(
+                f"The kept questions are too few for a threshold: at least {ANSWERABLE_FEWEST} with an answer and "
+                f"{UNANSWERABLE_FEWEST} without are needed."
+            )
+        self.stdout.write(f"Kept for {collection.name}: refused is what lies below {kept.value:.3f}.")
+
+    def _figures(self, found: "Answers") -> None:
+        """What was measured of one set, a line for each figure."""
+        self._tell("")
+        by = found.model or "quotes"
+        self.stdout.write(f"\n{found.name}: {len(found.outcomes)} questions, {found.passages} passages, by {by}")
+        self.stdout.write("| figure | | 95 % | of |\n|---|---|---|---|")
+        yes, no = len(found.scores(answerable=True)), len(found.scores(answerable=False))
+        if found.separation is not None:
+            self._line("refusing, area under ROC", found.separation.area, f"{yes} and {no}")
+            self._line("refused at 5 % false refusals", found.separation.refused, str(no))
+            self._line("false refusals at 90 % refused", found.separation.false_refusals, str(yes))
+        self._line("refused, unanswerable", found.refused(answerable=False), str(no))
+        self._line("refused, answerable", found.refused(answerable=True), str(yes))
+        for kind in found.kinds:
+            for place, share in found.holding(kind).items():
+                asked = sum(each.question.kind == kind for each in found.outcomes)
+                self._line(f"{kind or 'all'}: right answer in {place}", share, str(asked))
+        said = f"{len(found.sentences)} sentences"
+        self._line("citation precision", found.citation_precision, said)
+        self._line("citation recall", found.citation_recall, said)
+        self._line("answers with an unsupported claim", found.unsupported, said)
+        for step, (half, most) in found.timings.items():
+            self.stdout.write(f"milliseconds to {step}: {half:.0f} (p50), {most:.0f} (p95)")
+        problems = [each.problem for each in found.outcomes if each.problem]
+        if problems:
+            self.stdout.write(f"{len(problems)} questions got no answer, the first because: {problems[0]}")
+
+    def _line(self, name: str, share: "Estimate | None", of: str) -> None:
+        if share is not None:
+            self.stdout.write(f"| {name} | {share.value:.3f} | {share.low:.3f}–{share.high:.3f} | {of} |")
+
     def _chunking(
         self,
         *,
@@ -311,6 +427,18 @@ def _sizes(text: str) -> "Sizes":
     if not 0 < least <= aim <= most:
         raise ArgumentTypeError("LEAST may not exceed AIM, nor AIM MOST")
     return Sizes(aim, most, least)
+
+
+def _model(name: str) -> "LLM | None":
+    """The language model on offer that is called so; None without a name."""
+    from rag.services import language_models
+
+    if not name:
+        return None
+    for offer in language_models.offered():
+        if offer.name == name:
+            return async_to_sync(language_models.ready)(offer)
+    raise ValueError(f"No model on offer is called {name!r}. See `manage.py models`.")
 
 
 def _collection(name: str) -> "Collection":
