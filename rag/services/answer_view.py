@@ -494,13 +494,12 @@ def _title(source: AnswerSource) -> str:
     return source.document.title if source.document is not None else ""
 
 
-def offered_sources(answer: Answer, reader: User) -> list[Source] | None:
-    """The passages that the model was given, as they were; None when the reader may not see all of them."""
+def offered_sources(answer: Answer, reader: User) -> tuple[list[Source], int]:
+    """The passages that the model was given, as they were: those that the reader may see now, and how many others there were."""
     pinned = list(AnswerSource.objects.filter(answer=answer, offered=True).select_related("document"))
     texts = _readable_texts(pinned, reader)
-    if any(source.pk not in texts or source.document is None for source in pinned):
-        return None
-    return [_as_source(source, texts[source.pk].text) for source in pinned]
+    seen = [source for source in pinned if source.pk in texts and source.document is not None]
+    return [_as_source(source, texts[source.pk].text) for source in seen], len(pinned) - len(seen)
 
 
 def _as_source(pinned: AnswerSource, text: str) -> Source:

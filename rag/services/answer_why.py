@@ -10,6 +10,8 @@ from rag.domain.prompt_profiles import FULL, PROFILES
 from rag.domain.prompting import PROMPT_VERSION, build_prompt
 from rag.models import Answer
 from rag.models.conversation import EXTRACTIVE
+from rag.models.language_model import model_key
+from rag.services import branches, considered, language_models, modes
 from rag.services.answer_view import HISTORY_TURNS, offered_sources, readable_history, view_of
 
 _STAGES = {
@@ -31,43 +33,38 @@ def why(answer: Answer, reader: User) -> Mapping[str, Any] | None:
     if view.is_running:
         return None
     asked_model = bool(answer.provider) and answer.provider != EXTRACTIVE
-    shown = {source.number: source for source in view.sources}
-    rows = [
-        {
-            "number": source.number,
-            "title": shown[source.number].title or _("A passage that you may no longer see"),
-            "page_label": shown[source.number].page_label,
-            "dense_rank": source.ranks.get("dense"),
-            "keyword_rank": source.ranks.get("keyword"),
-            "fused_rank": source.number,
-            "cosine": source.cosine,
-            "bm25": None,
-            "offered": source.offered and asked_model,
-        }
-        for source in answer.sources.all()
-    ]
+    prompt, left_out = _prompt(answer, reader) if asked_model else (None, 0)
     return {
         "model": answer.model or _("none: verbatim extracts"),
         "digest": answer.model_digest,
         "prompt_version": answer.prompt_version,
-        "parameters": answer.parameters,
+        "parameters": sorted((name, _in_words(value)) for name, value in answer.parameters.items()),
         "timings": [(_STAGES[name], ms) for name, ms in answer.timings.items() if name in _STAGES],
-        "considered": rows,
+        "considered": considered.rows(answer, reader, asked_model=asked_model),
+        "pinned": [(source.number, source.revision, source.chunk_id, source.sha256) for source in answer.sources.all()],
         "asked_model": asked_model,
-        "prompt": _prompt(answer, reader) if asked_model else None,
+        "prompt": prompt,
+        "left_out": left_out,
+        "offers": [
+            offer for offer in language_models.offered() if offer.key != model_key(answer.provider, answer.model)
+        ],
     }
 
 
-def _prompt(answer: Answer, reader: User) -> list[Mapping[str, str]] | None:
+def _in_words(value: object) -> str:
+    return ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
+
+
+def _prompt(answer: Answer, reader: User) -> tuple[list[Mapping[str, str]] | None, int]:
     """What the model was sent, put together again from the pinned passages by the same code; it is stored nowhere.
 
-    None when the reader may no longer see one of its passages, or when the way of writing prompts has changed since.
+    Passages that the reader may not see any more are left out; their number comes with it. None when the way of writing prompts has
+    changed since.
     """
-    sources = offered_sources(answer, reader)
-    if sources is None or answer.prompt_version != PROMPT_VERSION:
-        return None
-    before = answer.conversation.answers.filter(created__lt=answer.created).order_by("created")
-    history = readable_history(reader, list(before)[-HISTORY_TURNS:])
+    if answer.prompt_version != PROMPT_VERSION:
+        return None, 0
+    sources, left_out = offered_sources(answer, reader)
+    history = readable_history(reader, modes.free_to_repeat(branches.before(answer, most=HISTORY_TURNS)))
     # What did not fit then was left out then: `sources` are those that did.
     chunks = {source.number: source.chunk_id for source in sources}
     prompt = build_prompt(
@@ -80,4 +77,4 @@ def _prompt(answer: Answer, reader: User) -> list[Mapping[str, str]] | None:
         profile=PROFILES.get(answer.parameters.get("profile", ""), FULL),
         carried=[chunks[number] for number in answer.parameters.get("order", []) if number in chunks],
     )
-    return [{"role": message.role.value, "content": message.content} for message in prompt.messages]
+    return [{"role": message.role.value, "content": message.content} for message in prompt.messages], left_out

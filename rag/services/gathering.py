@@ -15,7 +15,7 @@ from rag.domain.followups import Turn
 from rag.domain.surroundings import room
 from rag.domain.types import Message, Source
 from rag.models import Answer, AnswerSource, Sentence
-from rag.services import branches, elsewhere, modes, retrieve, thresholds
+from rag.services import branches, considered, elsewhere, modes, retrieve, thresholds
 from rag.services.answer_view import HISTORY_TURNS, readable_history, readable_words
 from rag.services.leases import Lease
 from rag.services.private_files import unread as unread_files
@@ -60,6 +60,7 @@ def gather(answer_id: UUID, lease: Lease) -> Job:
         lease.write(
             standalone=found.standalone, together=together, text="", quotes=[], elsewhere=[], waiting_for=waiting_for
         )
+        lease.write(considered=considered.kept(found.candidates, scope))
         audit.record(
             "question.searched",
             actor=asker,

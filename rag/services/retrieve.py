@@ -31,6 +31,7 @@ from rag.services.validity import left_out
 
 DEPTH = 100  # hits taken from each index of each collection
 SOURCES = 8  # passages shown as evidence
+WEIGHED = 50  # candidates that a search tells of, sources or not
 CONSIDERED = 16  # passages read at a time to fill them: some may be barred, deleted or near copies
 
 
@@ -48,6 +49,16 @@ class Stage(StrEnum):
 Orders = dict[Stage, list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that a search weighed, by its number alone: whether its asker may read it is not known yet."""
+
+    chunk_id: int
+    cosine: float | None
+    bm25: float
+    ranks: Mapping[str, int]
+
+
 @dataclass
 class Retrieved:
     """What a search found: `sources` best first and numbered from 1, how strong the evidence is, and milliseconds per stage."""
@@ -57,6 +68,7 @@ class Retrieved:
     timings: dict[str, float] = field(default_factory=dict)
     standalone: str = ""  # the question in words that can be read alone
     earlier: tuple[str, ...] = ()  # the texts of its conversation that counted beside it
+    candidates: Sequence[Candidate] = ()  # the best that were weighed, sources or not, best first
 
 
 def search(
@@ -77,13 +89,16 @@ def search(
     within = _within(scope)
     lapsed = _left_out(asked.standalone, scope)
     in_force = _less(within, lapsed)
-    sources = _find(asked, scope, in_force, limit, timings, orders)
+    sources, ranked = _find(asked, scope, in_force, limit, timings, orders)
     evidence = weigh(asked.standalone, sources)
     if lapsed and not evidence.enough:
         # Better the old words, marked as such, than none.
-        sources = _find(asked, scope, within, limit, timings, orders)
+        sources, ranked = _find(asked, scope, within, limit, timings, orders)
         evidence = weigh(asked.standalone, sources)
-    return Retrieved(sources, evidence, timings, asked.standalone, tuple(each.text for each in asked.earlier))
+    earlier = tuple(each.text for each in asked.earlier)
+    return Retrieved(
+        sources, evidence, timings, asked.standalone, earlier, [item.candidate for item in ranked[:WEIGHED]]
+    )
 
 
 def _find(
@@ -93,7 +108,7 @@ def _find(
     limit: int,
     timings: dict[str, float],
     orders: Orders | None,
-) -> list[Source]:
+) -> tuple[list[Source], list["_Ranked"]]:
     with _timed(timings, "search"):
         pools, together = _asked(asked, within, timings)
         found = _gathered(pools, asked, together)
@@ -109,7 +124,7 @@ def _find(
         orders |= {Stage.LEARNED: _ordered(found, learned), Stage.RERANKED: _ordered(found, scores)}
     with _timed(timings, "read"):
         ranked = [_Ranked(found, index, float(scores[index])) for index in best_first(found, scores)]
-        return _hydrate(ranked, scope, limit)
+        return _hydrate(ranked, scope, limit), ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +336,11 @@ class _Ranked:
     @property
     def cosine(self) -> float | None:
         return None if self.chunk_id in self.found.unlike else float(self.found.cosine[self.index])
+
+    @property
+    def candidate(self) -> Candidate:
+        places = self.found.places.get(self.chunk_id, {})
+        return Candidate(self.chunk_id, self.cosine, float(self.found.keyword[self.index]), places)
 
 
 def _hydrate(ranked: list[_Ranked], scope: Scope, limit: int) -> list[Source]:
