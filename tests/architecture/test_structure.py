@@ -107,6 +107,7 @@ def test_nothing_in_the_product_names_a_host_to_fetch_from() -> None:
         "127.0.0.1",
         "localhost",
         "footnote.example",
+        "gpu.example",
         "www.w3.org",
         "schemas.",
         "purl.org",
