@@ -45,6 +45,10 @@ def exported(browser: Client, answer: Answer, form: str) -> bytes:
     return response.content
 
 
+def text_of(element: etree._Element) -> str:
+    return "".join(str(piece) for piece in element.itertext())
+
+
 def words_of(form: str, data: bytes) -> str:
     """All that a reader sees in the file, notes included."""
     if form == "markdown":
@@ -52,7 +56,7 @@ def words_of(form: str, data: bytes) -> str:
     if form == "word":
         seen = "\n".join(paragraph.text for paragraph in read_word(io.BytesIO(data)).paragraphs)
         notes = etree.fromstring(zipfile.ZipFile(io.BytesIO(data)).read("word/footnotes.xml"))
-        return seen + "".join(notes.itertext())
+        return seen + text_of(notes)
     read = pypdfium2.PdfDocument(data)
     return " ".join("".join(page.get_textpage().get_text_range() for page in read).split())
 
@@ -63,9 +67,9 @@ def mark_of(form: str, data: bytes) -> str:
         return data.decode().partition('digital_source_type: "')[2].partition('"')[0]
     if form == "word":
         custom = etree.fromstring(zipfile.ZipFile(io.BytesIO(data)).read("docProps/custom.xml"))
-        return next("".join(entry.itertext()) for entry in custom if entry.get("name") == "DigitalSourceType")
-    packet = PdfReader(io.BytesIO(data)).trailer["/Root"]["/Metadata"].get_data().decode()  # type: ignore[index]
-    return packet.partition("DigitalSourceType>")[2].partition("<")[0]
+        return next(text_of(entry) for entry in custom if entry.get("name") == "DigitalSourceType")
+    packet: bytes = PdfReader(io.BytesIO(data)).trailer["/Root"]["/Metadata"].get_data()
+    return packet.decode().partition("DigitalSourceType>")[2].partition("<")[0]
 
 
 def made(*turns: Turn, title: str = "Leave", source_type: str = MADE_BY_MODEL) -> Pages:
@@ -219,6 +223,6 @@ def test_word_s_footnotes_are_footnotes() -> None:
     body = etree.fromstring(archive.read("word/document.xml"))
     footnotes = etree.fromstring(archive.read("word/footnotes.xml"))
     asked = [each.get(f"{W}id") for each in body.iter(f"{W}footnoteReference")]
-    there = {each.get(f"{W}id"): "".join(each.itertext()) for each in footnotes.iter(f"{W}footnote")}
+    there = {each.get(f"{W}id"): text_of(each) for each in footnotes.iter(f"{W}footnote")}
     assert asked == ["1", "2"]
     assert "Leave policy, revision 1, page 2: “words 2”" in there["2"]

@@ -50,9 +50,7 @@ def test_one_locked_collection_among_those_asked_keeps_every_model_away(
     modes.lock(alice, contracts, quotes_only=True)
     with ScriptedOllama(mood="ok") as server:
         use(settings, server)
-        opened = answering.open_answer(
-            alice, question=QUESTION, conversation=None, collections=[policies, contracts]
-        )
+        opened = answering.open_answer(alice, question=QUESTION, conversation=None, collections=[policies, contracts])
         assert quotes_alone(produced(opened), alice) == "Quotes only: Contracts allows no generated sentences."
         assert chats(server) == 0
         free = answered(alice, policies)
