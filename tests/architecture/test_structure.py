@@ -115,7 +115,7 @@ def test_nothing_in_the_product_names_a_host_to_fetch_from() -> None:
         "ns.adobe.com",
         "openoffice.org/2001/registry",  # an XML vocabulary
         "www.idpf.org/2008/embedding",  # the name of a way to disguise fonts
-        "cv.iptc.org/newscodes",  # the name of a mark
+        "iptc.org/",  # names of a mark that files carry
         "api.replicate.com",  # asked only where the operator names this very host
         "://{",
     )
