@@ -79,7 +79,9 @@ def kept_models() -> list[Model]:
 def model_of(row: EmbeddingModel) -> Model:
     """The model that a row tells of."""
     if not row.folder:
-        return Model(Identity(row.name, row.digest, row.dimension), "", str(rag_config().export_folder))
+        base = base_model().identity
+        known = base if base.digest == row.digest else Identity(row.name, row.digest, row.dimension)
+        return Model(known, "", str(rag_config().export_folder))
     config, facts = rag_config(), row.facts
     return Model(
         Identity(row.name, row.digest, row.dimension, facts.get("scale", 1.0), facts.get("shift", 0.0)),

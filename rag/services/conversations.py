@@ -31,11 +31,12 @@ def pin(conversation: Conversation, *, pinned: bool) -> None:
 def delete(actor: User, conversation: Conversation) -> None:
     """Takes the conversation from every page at once, for whomever it was shared with too; a running answer ends.
 
-    Files that were dropped into it are erased for good. For as long as `UNDO` its owner can take the rest back; then
-    `purge_deleted` removes it and everything in it.
+    Files that were dropped into it are erased for good, and so is what collections kept of it to learn from. For as long as `UNDO`
+    its owner can take the rest back; then `purge_deleted` removes it and everything in it.
     """
     audit.record("conversation.deleted", actor=actor, subject=conversation)
     private_files.forget(actor, conversation)
+    KeptQuestion.objects.filter(answer__conversation=conversation).delete()
     conversation.answers.filter(state__in=RUNNING).update(stop_asked=True)
     Conversation.objects.filter(pk=conversation.pk).update(deleted=timezone.now())
 
