@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.once]
 NO_PAGES = {
     *("health_live", "health_ready", "answer_stream", "collection_events", "original", "page_picture", "fields_csv"),
     *("import_csv", "field_delete", "answer_export", "conversation_export", "private_files"),
+    "model_jobs",
 }
 SIGNED_OUT = {"account_login"}
 # From the smallest phone that is sold to a wide screen.

@@ -36,7 +36,7 @@ FILES = (
     ("attack.txt", "text/plain", ATTACK),
 )
 # Everything that a sentence, its chips and its marks are made of.
-ALLOWED = {"P", "SPAN", "A", "SVG", "USE", "STRONG"}
+ALLOWED = {"P", "SPAN", "A", "SVG", "USE", "STRONG", "MARK"}
 
 
 def nothing_ran(page: Page) -> None:
