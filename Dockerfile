@@ -27,6 +27,7 @@ FROM python:3.11-slim-bookworm
 RUN apt-get update -qq \
     && apt-get install -qq -y --no-install-recommends tesseract-ocr tesseract-ocr-rus tesseract-ocr-ukr tesseract-ocr-ell \
         tesseract-ocr-ara tesseract-ocr-heb tesseract-ocr-kor libreoffice-writer-nogui libreoffice-impress-nogui \
+        fonts-dejavu-core fonts-noto-core \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin footnote
 COPY --from=build /app /app
