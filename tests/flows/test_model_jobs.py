@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
+from core.db import in_db
 from core.models import AuditEvent, User
 from rag.domain.errors import Permanent
 from rag.domain.model_advice import GIGABYTE, RECOMMENDED
@@ -94,8 +95,8 @@ def test_a_fetch_shows_how_far_it_is_is_stopped_and_goes_on_where_it_stopped(
         async with asyncio.timeout(60):
             while (await ModelJob.objects.aget(pk=job.pk)).done != 4 * PULL_STEP:
                 await asyncio.sleep(0.02)
-        shown.append(await asyncio.to_thread(text, client))
-        await asyncio.to_thread(model_jobs.stop, dana, job.pk)
+        shown.append(await in_db(text, client))
+        await in_db(model_jobs.stop, dana, job.pk)
         await asyncio.wait_for(running, 60)
 
     async_to_sync(play)()
@@ -266,18 +267,21 @@ def test_models_are_recommended_by_memory(
     assert "about 4 GB" in page and "5.7 %" in page and "too large for this machine" in page
 
 
-async def test_the_form_begins_a_fetch_in_the_web_process(dana: User, ollama: ScriptedOllama) -> None:
-    client = AsyncClient()
-    await client.aforce_login(dana, backend="allauth.account.auth_backends.AuthenticationBackend")
-    response = await client.post(reverse("model_begin"), {"act": "pull", "name": NAME})
-    assert response.status_code == 302
-    end = time.monotonic() + 60
-    while not await ModelJob.objects.filter(state=JobState.DONE, digest=DIGEST).aexists():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
-    page = (await client.get(reverse("model_jobs"))).content.decode()
-    assert "fetched" in page
-    await hub().close()
+def test_the_form_begins_a_fetch_in_the_web_process(dana: User, ollama: ScriptedOllama) -> None:
+    async def play() -> str:
+        client = AsyncClient()
+        await client.aforce_login(dana, backend="allauth.account.auth_backends.AuthenticationBackend")
+        response = await client.post(reverse("model_begin"), {"act": "pull", "name": NAME})
+        assert response.status_code == 302
+        end = time.monotonic() + 60
+        while not await ModelJob.objects.filter(state=JobState.DONE, digest=DIGEST).aexists():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+        page = (await client.get(reverse("model_jobs"))).content.decode()
+        await hub().close()
+        return page
+
+    assert "fetched" in async_to_sync(play)()
 
 
 def test_nobody_else_can_begin_anything(alice: User, as_user: AsUser, ollama: ScriptedOllama) -> None:
